@@ -1,0 +1,24 @@
+//! The algorithms, in one list. Adding one: its file or folder here, its `mod` line, its line in the list.
+
+use crate::error::{Error, Kind, Result};
+use crate::learner::Algorithm;
+use crate::params::distance;
+
+/// Every algorithm, in the order of the reference.
+pub static ALGORITHMS: &[&dyn Algorithm] = &[];
+
+/// The algorithm of that name.
+///
+/// # Errors
+/// `Kind::UnknownAlgorithm`, with the nearest name as a hint.
+pub fn find(name: &str) -> Result<&'static dyn Algorithm> {
+    if let Some(a) = ALGORITHMS.iter().find(|a| a.info().name == name) {
+        return Ok(*a);
+    }
+    let names: Vec<&str> = ALGORITHMS.iter().map(|a| a.info().name).collect();
+    let near = names.iter().min_by_key(|n| distance(n, name)).filter(|n| distance(n, name) <= 3);
+    let near = near.map(|n| format!("Did you mean \"{n}\"? ")).unwrap_or_default();
+    let hint =
+        format!("{near}There are: {}. SELECT * FROM damson.algorithms() shows them.", names.join(", "));
+    Err(Error::new(Kind::UnknownAlgorithm, format!("there is no algorithm \"{name}\"")).hint(hint))
+}

@@ -1,0 +1,223 @@
+//! A table in memory, as it was read: typed columns with their missing values. It is held once; learners get
+//! encoded blocks of it ([`crate::prepare`]), never a second copy.
+
+use crate::error::{Error, Kind, Result};
+use std::collections::HashMap;
+
+/// The values of a column. All columns of a frame have as many rows.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// `real`; missing is NaN.
+    F32(Vec<f32>),
+    /// `double precision` and `numeric`; missing is NaN.
+    F64(Vec<f64>),
+    /// `smallint` and `integer`; missing by `Column::missing`.
+    I32(Vec<i32>),
+    /// `bigint`; missing by `Column::missing`.
+    I64(Vec<i64>),
+    /// `boolean` as 0 and 1; missing is 2.
+    Bool(Vec<u8>),
+    /// Text, character, enum and uuid: codes into a dictionary; missing is `u32::MAX`.
+    Text(Dictionary),
+    /// Dates and timestamps as microseconds since 2000-01-01 00:00; missing is `i64::MIN`.
+    Time(Vec<i64>),
+    /// Arrays of one length, row by row; a missing row, like a missing element, is NaN.
+    Vector {
+        /// Elements a row.
+        width: usize,
+        /// `rows * width` values.
+        values: Vec<f32>,
+    },
+    /// Byte strings, such as images; missing is an empty string at a row that `Column::missing` names.
+    Bytes {
+        /// Where each row ends in `bytes`.
+        ends: Vec<usize>,
+        /// All rows, one after another.
+        bytes: Vec<u8>,
+    },
+}
+
+/// The kind of a column's values: what must agree between training and scoring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ColumnKind {
+    /// Any number.
+    Number,
+    /// True or false.
+    Bool,
+    /// Text.
+    Text,
+    /// A date or timestamp.
+    Time,
+    /// An array of one length.
+    Vector {
+        /// Elements a row.
+        width: usize,
+    },
+    /// A byte string.
+    Bytes,
+}
+
+/// Strings by code, in order of first appearance.
+#[derive(Debug, Clone, Default)]
+pub struct Dictionary {
+    /// One code a row; `Dictionary::MISSING` for none.
+    pub codes: Vec<u32>,
+    /// The strings.
+    pub values: Vec<String>,
+    index: HashMap<String, u32>,
+}
+
+impl Dictionary {
+    /// The code of a missing value.
+    pub const MISSING: u32 = u32::MAX;
+
+    /// The code of a string, which is added when it is new. It does not add a row.
+    pub fn intern(&mut self, text: &str) -> u32 {
+        if let Some(code) = self.index.get(text) {
+            return *code;
+        }
+        let code = self.values.len() as u32;
+        self.values.push(text.to_string());
+        self.index.insert(text.to_string(), code);
+        code
+    }
+
+    /// The string of row `i`, or none where it is missing.
+    pub fn get(&self, i: usize) -> Option<&str> {
+        self.values.get(self.codes[i] as usize).map(String::as_str)
+    }
+}
+
+/// A named column.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Its name in the source.
+    pub name: String,
+    /// Its values.
+    pub data: Data,
+    /// For `I32`, `I64` and `Bytes`: which rows are missing; empty where none is. Unused by the other kinds.
+    pub missing: Vec<bool>,
+}
+
+impl Column {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        match &self.data {
+            Data::F32(v) => v.len(),
+            Data::F64(v) => v.len(),
+            Data::I32(v) => v.len(),
+            Data::I64(v) | Data::Time(v) => v.len(),
+            Data::Bool(v) => v.len(),
+            Data::Text(v) => v.codes.len(),
+            Data::Vector { width, values } => values.len().checked_div(*width).unwrap_or(0),
+            Data::Bytes { ends, .. } => ends.len(),
+        }
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The kind of its values.
+    pub fn kind(&self) -> ColumnKind {
+        match &self.data {
+            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) => ColumnKind::Number,
+            Data::Bool(_) => ColumnKind::Bool,
+            Data::Text(_) => ColumnKind::Text,
+            Data::Time(_) => ColumnKind::Time,
+            Data::Vector { width, .. } => ColumnKind::Vector { width: *width },
+            Data::Bytes { .. } => ColumnKind::Bytes,
+        }
+    }
+
+    /// Row `i`.
+    pub fn value(&self, i: usize) -> Value<'_> {
+        let missing = self.missing.get(i).copied().unwrap_or(false);
+        match &self.data {
+            _ if missing => Value::Missing,
+            Data::F32(v) => Value::number(f64::from(v[i])),
+            Data::F64(v) => Value::number(v[i]),
+            Data::I32(v) => Value::Number(f64::from(v[i])),
+            Data::I64(v) => Value::Number(v[i] as f64),
+            Data::Bool(v) if v[i] > 1 => Value::Missing,
+            Data::Bool(v) => Value::Bool(v[i] == 1),
+            Data::Text(d) => d.get(i).map_or(Value::Missing, Value::Text),
+            Data::Time(v) if v[i] == i64::MIN => Value::Missing,
+            Data::Time(v) => Value::Time(v[i]),
+            Data::Vector { width, values } => Value::Vector(&values[i * width..(i + 1) * width]),
+            Data::Bytes { ends, bytes } => {
+                Value::Bytes(&bytes[if i == 0 { 0 } else { ends[i - 1] }..ends[i]])
+            }
+        }
+    }
+}
+
+/// One value, as it is scored: lent from a column, or from a server's own memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// NULL, or NaN.
+    Missing,
+    /// A number, never NaN.
+    Number(f64),
+    /// A truth value.
+    Bool(bool),
+    /// Text.
+    Text(&'a str),
+    /// Microseconds since 2000-01-01 00:00.
+    Time(i64),
+    /// An array; elements may be NaN for missing.
+    Vector(&'a [f32]),
+    /// A byte string.
+    Bytes(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// A number, or missing when it is NaN.
+    pub fn number(x: f64) -> Self {
+        if x.is_nan() { Value::Missing } else { Value::Number(x) }
+    }
+}
+
+/// A table in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    /// Its columns, each of `rows` values.
+    pub columns: Vec<Column>,
+    /// Rows.
+    pub rows: usize,
+}
+
+impl Frame {
+    /// The position of a column.
+    ///
+    /// # Errors
+    /// `Kind::UnknownColumn`, with the columns that there are.
+    pub fn position(&self, name: &str) -> Result<usize> {
+        self.columns.iter().position(|c| c.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).take(40).collect();
+            Error::new(Kind::UnknownColumn, format!("the source has no column \"{name}\""))
+                .hint(format!("It has: {}.", names.join(", ")))
+        })
+    }
+
+    /// Bytes that the frame holds.
+    pub fn bytes(&self) -> u64 {
+        let column = |c: &Column| {
+            c.missing.len()
+                + match &c.data {
+                    Data::F32(v) => v.len() * 4,
+                    Data::F64(v) => v.len() * 8,
+                    Data::I32(v) => v.len() * 4,
+                    Data::I64(v) | Data::Time(v) => v.len() * 8,
+                    Data::Bool(v) => v.len(),
+                    Data::Text(d) => {
+                        d.codes.len() * 4 + d.values.iter().map(|s| s.len() * 2 + 80).sum::<usize>()
+                    }
+                    Data::Vector { values, .. } => values.len() * 4,
+                    Data::Bytes { ends, bytes } => ends.len() * 8 + bytes.len(),
+                }
+        };
+        self.columns.iter().map(column).sum::<usize>() as u64
+    }
+}

@@ -1,0 +1,327 @@
+//! The contract of every algorithm: a fold with rounds.
+//!
+//! ```text
+//!            params, state                        partials                         state
+//!  job ───────────────────────▶ shards ──────────────────────────▶ merged ──▶ update ──▶ again, or the model
+//!                               accumulate(chunk)*, finish
+//! ```
+//!
+//! One implementation serves three places: threads of one process ([`crate::run`]), the parallel aggregate of a
+//! server or the segments of a cluster ([`Shard`] is exactly sfunc / combinefunc / serialfunc), and scoring.
+//!
+//! What may happen to an implementation:
+//! - a shard may be empty: `accumulate` is never called, `finish` is;
+//! - `Local` may be lost between rounds (another process takes the shard): everything must come back from
+//!   `Params`, `State` and the rows, which are then offered again;
+//! - partials are merged in shard order, each once; `zero` is the identity;
+//! - the caller may stop at any `cx.check()`: poll it at least every few milliseconds.
+
+use crate::error::{Error, Kind, Result};
+use crate::params::{Param, Values};
+use crate::schema::{Chunk, Schema, Task};
+use crate::wire;
+use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How rows must be encoded for an algorithm, when the user asks for nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Numbers only: missing values imputed, categories one-hot; standardised when `scale`.
+    Matrix {
+        /// Whether features are standardised by default.
+        scale: bool,
+    },
+    /// Numbers with NaN for missing, and category codes.
+    Native,
+    /// One image a row where the source has an image column; else numbers as for `Matrix { scale: true }`.
+    Image,
+}
+
+/// How rows may be dealt to shards on threads so that the result does not depend on their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharding {
+    /// One shard a fixed-size chunk, merged in order: for sums of floating-point numbers. `Local` is a chunk's.
+    Blocks,
+    /// One shard a thread, any cut: for partials whose merge is exact (integers). `Local` is a thread's.
+    Exact,
+    /// One shard in all; the learner uses the thread pool itself.
+    Whole,
+}
+
+/// What an algorithm says of itself; the reference and `damson.algorithms()` are made from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Info {
+    /// Its name in SQL.
+    pub name: &'static str,
+    /// Raised when a stored model of an older version can no longer be read.
+    pub version: u16,
+    /// One sentence.
+    pub summary: &'static str,
+    /// What it can do.
+    pub tasks: &'static [Task],
+    /// How its rows are encoded by default.
+    pub input: Input,
+    /// How its rows may be dealt to threads.
+    pub sharding: Sharding,
+    /// Its parameters.
+    pub params: &'static [Param],
+}
+
+/// What is watched from outside while an algorithm works. Called from any thread; must be quick.
+pub trait Observer: Sync {
+    /// `done` of `total` units (rounds, epochs, trees).
+    fn progress(&self, _done: usize, _total: usize, _what: &str) {}
+    /// A metric of one round, such as `train_loss`.
+    fn metric(&self, _round: usize, _name: &str, _value: f64) {}
+    /// Something the user must know although the work goes on, such as non-convergence.
+    fn warning(&self, _message: &str) {}
+}
+
+/// An observer that looks away.
+pub struct Silent;
+impl Observer for Silent {}
+
+/// What every step may know of its surroundings. The number of threads is not here: learners use the rayon pool
+/// that they run in, and their results must not depend on its size.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Set when the caller wants to stop.
+    pub stop: &'a AtomicBool,
+    /// Who watches.
+    pub observer: &'a dyn Observer,
+}
+
+impl Cx<'_> {
+    /// An error when the caller asked to stop.
+    pub fn check(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Cancelled, "training was cancelled"));
+        }
+        Ok(())
+    }
+}
+
+/// Sums of shards. Associative; the learner's `zero` is the identity.
+pub trait Merge {
+    /// Adds another shard's sum to this one.
+    fn merge(&mut self, other: Self) -> Result<()>;
+}
+
+/// The outcome of a round.
+pub enum Step<S, M> {
+    /// Another round, from this state.
+    Again(S),
+    /// The model.
+    Done(M),
+}
+
+/// An algorithm, written once. See the module's page for the rules.
+pub trait Learner: Send + Sync + 'static {
+    /// What it says of itself.
+    const INFO: Info;
+    /// Parameters, existing only when valid.
+    type Params: Send + Sync + Clone;
+    /// What a round starts from: small, sent to every shard. Fields that only the job needs are `#[serde(skip)]`.
+    type State: Serialize + DeserializeOwned + Send + Sync;
+    /// What a shard keeps between rounds; a cache.
+    type Local: Default + Send;
+    /// What a shard found in a round.
+    type Partial: Merge + Serialize + DeserializeOwned + Send;
+    /// The result.
+    type Model: Model + Serialize + DeserializeOwned;
+
+    /// Checks what the declarations alone cannot: parameters against each other and against the data's shape.
+    fn params(values: &Values, schema: &Schema) -> Result<Self::Params>;
+    /// An estimate of the bytes that training takes beyond the rows themselves.
+    fn memory(params: &Self::Params, schema: &Schema) -> u64;
+    /// The first state.
+    fn init(params: &Self::Params, schema: &Schema, cx: &Cx) -> Result<Self::State>;
+    /// The identity of `merge`.
+    fn zero(params: &Self::Params, state: &Self::State) -> Self::Partial;
+    /// Whether this round needs the shard's rows again, or `local` has all it needs.
+    fn needs_rows(_state: &Self::State, _local: &Self::Local) -> bool {
+        true
+    }
+    /// Folds a block of rows of the shard.
+    fn accumulate(
+        params: &Self::Params,
+        state: &Self::State,
+        local: &mut Self::Local,
+        chunk: &Chunk,
+        partial: &mut Self::Partial,
+        cx: &Cx,
+    ) -> Result<()>;
+    /// Called once a round for each shard, after its last block.
+    fn finish(
+        _params: &Self::Params,
+        _state: &Self::State,
+        _local: &mut Self::Local,
+        _partial: &mut Self::Partial,
+        _cx: &Cx,
+    ) -> Result<()> {
+        Ok(())
+    }
+    /// Decides on the next round from the sum of all shards.
+    fn update(
+        params: &Self::Params,
+        state: Self::State,
+        total: Self::Partial,
+        cx: &Cx,
+    ) -> Result<Step<Self::State, Self::Model>>;
+}
+
+/// A trained model. It scores batches only; one row is a batch of one.
+pub trait Model: Send + Sync + 'static {
+    /// Values a row: one for regression and clustering, one a class for classification.
+    fn outputs(&self) -> usize;
+    /// Scores a block into `out`, `chunk.rows * outputs()` values row by row: predictions, cluster numbers, or the
+    /// probabilities of the classes (in `0 ..= 1`, summing to 1). Takes no memory a row: batches of one are the
+    /// common case.
+    fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()>;
+    /// Refuses a model that does not fit its schema, so that `score` can rely on every index. Called after each
+    /// load: the bytes may be hostile.
+    fn validate(&self, schema: &Schema) -> Result<()>;
+    /// What `damson.describe` shows: names and values, such as coefficients or the number of trees.
+    fn describe(&self, schema: &Schema) -> Vec<(String, String)>;
+    /// How much each feature matters to the model, in the order of `schema.features`; empty where it has no answer.
+    fn importance(&self, _schema: &Schema) -> Vec<f64> {
+        vec![]
+    }
+}
+
+/// The object-safe face of a learner: what a server sees, in bytes where bytes must travel.
+pub trait Algorithm: Send + Sync {
+    /// What it says of itself.
+    fn info(&self) -> &'static Info;
+    /// Bytes that training would take beyond the rows.
+    fn memory(&self, params: &Values, schema: &Schema) -> Result<u64>;
+    /// Trains on the threads of the current rayon pool; gives the model and its bytes.
+    fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>>;
+    /// Begins a training whose shards live elsewhere.
+    fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>>;
+    /// A shard of a round, from the job's state.
+    fn attach(&self, params: &Values, schema: &Schema, state: &[u8]) -> Result<Box<dyn Shard>>;
+    /// A model from its bytes, validated against its schema.
+    fn load(&self, bytes: &[u8], schema: &Schema) -> Result<Box<dyn Model>>;
+}
+
+/// The coordinator of a training whose shards live elsewhere.
+pub trait Job: Send {
+    /// The state that shards of this round start from.
+    fn state(&self) -> Result<Vec<u8>>;
+    /// Ends a round with the merged partial of all shards; the model's bytes when it was the last.
+    fn update(&mut self, partial: &[u8], cx: &Cx) -> Result<Option<Vec<u8>>>;
+}
+
+/// One shard of one round: a Postgres aggregate's transition state.
+pub trait Shard: Send {
+    /// Folds a block of rows.
+    fn accumulate(&mut self, chunk: &Chunk, cx: &Cx) -> Result<()>;
+    /// Ends the shard's round: call once, after the last block and before `combine` or `partial`.
+    fn finish(&mut self, cx: &Cx) -> Result<()>;
+    /// Adds the partial of another finished shard.
+    fn combine(&mut self, partial: &[u8]) -> Result<()>;
+    /// The partial, to send.
+    fn partial(&self) -> Result<Vec<u8>>;
+}
+
+/// Makes an [`Algorithm`] of a [`Learner`].
+pub struct Erased<L>(PhantomData<fn() -> L>);
+
+impl<L> Erased<L> {
+    /// The one value, for the static list.
+    pub const NEW: Self = Erased(PhantomData);
+}
+
+struct JobOf<L: Learner> {
+    params: L::Params,
+    state: Option<L::State>,
+    schema: Schema,
+}
+
+struct ShardOf<L: Learner> {
+    params: L::Params,
+    state: L::State,
+    local: L::Local,
+    partial: L::Partial,
+}
+
+impl<L: Learner> Algorithm for Erased<L> {
+    fn info(&self) -> &'static Info {
+        &L::INFO
+    }
+
+    fn memory(&self, params: &Values, schema: &Schema) -> Result<u64> {
+        Ok(L::memory(&L::params(params, schema)?, schema))
+    }
+
+    fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>> {
+        let model = crate::run::fit::<L>(&L::params(params, schema)?, schema, rows, cx)?;
+        model.validate(schema)?;
+        wire::encode(&model)
+    }
+
+    fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>> {
+        let params = L::params(params, schema)?;
+        let state = Some(L::init(&params, schema, cx)?);
+        Ok(Box::new(JobOf::<L> { params, state, schema: schema.clone() }))
+    }
+
+    fn attach(&self, params: &Values, schema: &Schema, state: &[u8]) -> Result<Box<dyn Shard>> {
+        let params = L::params(params, schema)?;
+        let state: L::State = wire::decode(state)?;
+        let partial = L::zero(&params, &state);
+        Ok(Box::new(ShardOf::<L> { params, state, local: L::Local::default(), partial }))
+    }
+
+    fn load(&self, bytes: &[u8], schema: &Schema) -> Result<Box<dyn Model>> {
+        let model: L::Model = wire::decode(bytes)?;
+        model.validate(schema)?;
+        Ok(Box::new(model))
+    }
+}
+
+impl<L: Learner> Job for JobOf<L> {
+    fn state(&self) -> Result<Vec<u8>> {
+        match &self.state {
+            Some(state) => wire::encode(state),
+            None => Err(Error::internal("the job is done and has no next round")),
+        }
+    }
+
+    fn update(&mut self, partial: &[u8], cx: &Cx) -> Result<Option<Vec<u8>>> {
+        let state =
+            self.state.take().ok_or_else(|| Error::internal("the job is done and has no next round"))?;
+        match L::update(&self.params, state, wire::decode(partial)?, cx)? {
+            Step::Again(state) => {
+                self.state = Some(state);
+                Ok(None)
+            }
+            Step::Done(model) => {
+                model.validate(&self.schema)?;
+                wire::encode(&model).map(Some)
+            }
+        }
+    }
+}
+
+impl<L: Learner> Shard for ShardOf<L> {
+    fn accumulate(&mut self, chunk: &Chunk, cx: &Cx) -> Result<()> {
+        L::accumulate(&self.params, &self.state, &mut self.local, chunk, &mut self.partial, cx)
+    }
+
+    fn finish(&mut self, cx: &Cx) -> Result<()> {
+        L::finish(&self.params, &self.state, &mut self.local, &mut self.partial, cx)
+    }
+
+    fn combine(&mut self, partial: &[u8]) -> Result<()> {
+        self.partial.merge(wire::decode(partial)?)
+    }
+
+    fn partial(&self) -> Result<Vec<u8>> {
+        wire::encode(&self.partial)
+    }
+}

@@ -1,0 +1,167 @@
+//! What a learner knows of the data before it sees a row, and the blocks of rows it then gets.
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of question a model answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// A numeric target; a model gives one number a row.
+    Regression,
+    /// A target of two or more classes; a model gives one probability a class, in the order of the classes.
+    Classification,
+    /// No target; a model gives a cluster's number.
+    Clustering,
+}
+
+impl Task {
+    /// The task's name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Regression => "regression",
+            Task::Classification => "classification",
+            Task::Clustering => "clustering",
+        }
+    }
+
+    /// The task of that name.
+    pub fn parse(name: &str) -> Option<Task> {
+        [Task::Regression, Task::Classification, Task::Clustering].into_iter().find(|t| t.name() == name)
+    }
+}
+
+/// One encoded feature: a column of `Chunk::x`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// The source column, with what was made of it: `age`, `color=red`, `day.month`, `v[3]`.
+    pub name: String,
+    /// How to read its values.
+    pub kind: FeatureKind,
+}
+
+/// How to read the values of a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FeatureKind {
+    /// A number.
+    Numeric,
+    /// The code of a category, `0.0 ..= levels - 1`, without an order. Only learners of `Input::Native` get these.
+    Category {
+        /// How many codes there are; a scored row never has another.
+        levels: u32,
+    },
+}
+
+/// The shape of one image: `height * width * channels` bytes, rows first, channels last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// Pixels down.
+    pub height: usize,
+    /// Pixels across.
+    pub width: usize,
+    /// Bytes a pixel.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Bytes of one image.
+    pub fn bytes(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+}
+
+/// What is known before the first row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// The columns of `Chunk::x`, in order.
+    pub features: Vec<Feature>,
+    /// The image of each row, where there is one.
+    pub image: Option<ImageShape>,
+    /// What the model is to do.
+    pub task: Task,
+    /// Classes of a classification (2 or more), else 0.
+    pub classes: usize,
+    /// Rows that training will see.
+    pub rows: usize,
+}
+
+impl Schema {
+    /// Features a row.
+    pub fn width(&self) -> usize {
+        self.features.len()
+    }
+}
+
+/// A block of encoded rows, lent to a learner or a model.
+///
+/// Shapes: with `n = rows` and `d = schema.width()`, `x` has `n * d` values row by row; `images` has
+/// `n * image.bytes()` bytes or none; `y` has `n` values in training (a class's number, or the numeric target)
+/// and none in scoring; `weight` has `n` positive values, or none where every row weighs 1.
+/// `NaN` in `x` means missing, and reaches only learners of `Input::Native`. Infinite values never arrive
+/// except at those. `y` and `weight` are finite.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// Rows in the block.
+    pub rows: usize,
+    /// The number of the first row within its shard; rows are numbered on from it. For sampling.
+    pub first: u64,
+    /// Encoded features, row-major.
+    pub x: &'a [f64],
+    /// Images, one after another.
+    pub images: &'a [u8],
+    /// Targets.
+    pub y: &'a [f64],
+    /// Weights.
+    pub weight: &'a [f64],
+}
+
+impl<'a> Chunk<'a> {
+    /// Features a row.
+    pub fn width(&self) -> usize {
+        if self.rows == 0 { 0 } else { self.x.len() / self.rows }
+    }
+
+    /// The features of row `i`.
+    pub fn row(&self, i: usize) -> &'a [f64] {
+        let d = self.width();
+        &self.x[i * d..(i + 1) * d]
+    }
+
+    /// The weight of row `i`.
+    pub fn weight(&self, i: usize) -> f64 {
+        if self.weight.is_empty() { 1.0 } else { self.weight[i] }
+    }
+}
+
+/// A block of encoded rows that owns its memory and is filled again and again.
+#[derive(Debug, Default, Clone)]
+pub struct Buffer {
+    /// Rows now in the block.
+    pub rows: usize,
+    /// The number of the first row.
+    pub first: u64,
+    /// As `Chunk::x`.
+    pub x: Vec<f64>,
+    /// As `Chunk::images`.
+    pub images: Vec<u8>,
+    /// As `Chunk::y`.
+    pub y: Vec<f64>,
+    /// As `Chunk::weight`.
+    pub weight: Vec<f64>,
+}
+
+impl Buffer {
+    /// The block, to lend.
+    pub fn chunk(&self) -> Chunk<'_> {
+        let Buffer { rows, first, x, images, y, weight } = self;
+        Chunk { rows: *rows, first: *first, x, images, y, weight }
+    }
+
+    /// Empties it; the next rows are numbered from `first`.
+    pub fn clear(&mut self, first: u64) {
+        self.rows = 0;
+        self.first = first;
+        self.x.clear();
+        self.images.clear();
+        self.y.clear();
+        self.weight.clear();
+    }
+}
