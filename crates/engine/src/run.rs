@@ -1,8 +1,8 @@
 //! The runner on threads: deals rows to shards, merges in a fixed order, asks for the next round.
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Learner, Merge, Sharding, Step};
-use crate::schema::{Buffer, Schema};
+use crate::schema::{Buffer, Chunk, Schema};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -16,6 +16,105 @@ pub trait Rows: Sync {
     }
     /// Encodes rows `range` into `into`, replacing what it holds and numbering from `range.start`.
     fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()>;
+}
+
+/// Rows in memory, already encoded: for callers that hold matrices, and for tests.
+///
+/// ```
+/// use engine::{run::Table, schema::{Schema, Task}};
+/// let schema = Schema::numeric(2, Task::Regression, 0, 3);
+/// let table = Table::new(schema, vec![1., 0., 2., 1., 3., 0.], vec![1., 2., 3.])?;
+/// assert_eq!(table.chunk(1..3).row(0), [2., 1.]);
+/// # Ok::<(), engine::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Table {
+    schema: Schema,
+    x: Vec<f64>,
+    images: Vec<u8>,
+    y: Vec<f64>,
+    weight: Vec<f64>,
+}
+
+impl Table {
+    /// A table of `schema.rows` rows, shaped as [`Chunk`] says: features row by row, and `y` empty where there is
+    /// no target. The values themselves are the caller's business, as for any other [`Rows`].
+    ///
+    /// # Errors
+    /// `Kind::Data` when a length does not fit the schema.
+    pub fn new(schema: Schema, x: Vec<f64>, y: Vec<f64>) -> Result<Table> {
+        fits("feature values", x.len(), schema.rows * schema.width(), false)?;
+        fits("targets", y.len(), schema.rows, true)?;
+        Ok(Table { schema, x, images: vec![], y, weight: vec![] })
+    }
+
+    /// The same table with one positive weight a row.
+    ///
+    /// # Errors
+    /// `Kind::Data` when there are not as many as rows.
+    pub fn with_weight(mut self, weight: Vec<f64>) -> Result<Table> {
+        fits("weights", weight.len(), self.schema.rows, true)?;
+        self.weight = weight;
+        Ok(self)
+    }
+
+    /// The same table with one image a row, of the schema's shape.
+    ///
+    /// # Errors
+    /// `Kind::Data` when there are not as many bytes as the schema asks for.
+    pub fn with_images(mut self, images: Vec<u8>) -> Result<Table> {
+        let each = self.schema.image.map_or(0, |i| i.bytes());
+        fits("image bytes", images.len(), self.schema.rows * each, false)?;
+        self.images = images;
+        Ok(self)
+    }
+
+    /// What learners are told of it.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Rows `range`, lent without a copy. The range must lie within the table.
+    pub fn chunk(&self, range: Range<usize>) -> Chunk<'_> {
+        let (d, image) = (self.schema.width(), self.image_bytes());
+        let one = |v: &[f64]| if v.is_empty() { 0..0 } else { range.clone() };
+        Chunk {
+            rows: range.len(),
+            first: range.start as u64,
+            x: &self.x[range.start * d..range.end * d],
+            images: &self.images[range.start * image..range.end * image],
+            y: &self.y[one(&self.y)],
+            weight: &self.weight[one(&self.weight)],
+        }
+    }
+
+    fn image_bytes(&self) -> usize {
+        if self.images.is_empty() { 0 } else { self.schema.image.map_or(0, |i| i.bytes()) }
+    }
+}
+
+fn fits(what: &str, found: usize, expected: usize, or_none: bool) -> Result<()> {
+    if found == expected || (or_none && found == 0) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Data, format!("the table has {found} {what}, expected {expected}")))
+}
+
+impl Rows for Table {
+    fn len(&self) -> usize {
+        self.schema.rows
+    }
+
+    fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()> {
+        into.clear(range.start as u64);
+        let chunk = self.chunk(range);
+        into.rows = chunk.rows;
+        into.x.extend_from_slice(chunk.x);
+        into.images.extend_from_slice(chunk.images);
+        into.y.extend_from_slice(chunk.y);
+        into.weight.extend_from_slice(chunk.weight);
+        Ok(())
+    }
 }
 
 /// Rows a block: about 8 MiB of encoded features and images. It depends on the data's shape alone, never on the
@@ -70,5 +169,31 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
             Step::Again(next) => state = next,
             Step::Done(model) => return Ok(model),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Task;
+
+    #[test]
+    fn table_reads_what_it_lends() {
+        let schema = Schema::numeric(2, Task::Regression, 0, 3);
+        let table = Table::new(schema, (0..6).map(f64::from).collect(), vec![7.0, 8.0, 9.0]).unwrap();
+        let table = table.with_weight(vec![1.0, 2.0, 3.0]).unwrap();
+        let mut buffer = Buffer::default();
+        table.read(1..3, &mut buffer).unwrap();
+        assert_eq!((buffer.rows, buffer.first), (2, 1));
+        assert_eq!((buffer.chunk().row(1), buffer.y[0], buffer.weight[1]), (&[4.0, 5.0][..], 8.0, 3.0));
+    }
+
+    #[test]
+    fn table_refuses_lengths_that_do_not_fit() {
+        let schema = || Schema::numeric(2, Task::Regression, 0, 3);
+        assert_eq!(Table::new(schema(), vec![0.0; 5], vec![]).unwrap_err().kind, Kind::Data);
+        assert_eq!(Table::new(schema(), vec![0.0; 6], vec![0.0]).unwrap_err().kind, Kind::Data);
+        let table = Table::new(schema(), vec![0.0; 6], vec![]).unwrap();
+        assert_eq!(table.with_weight(vec![1.0; 4]).unwrap_err().kind, Kind::Data);
     }
 }

@@ -84,6 +84,12 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// A schema of `width` numeric features, named `x1` and on.
+    pub fn numeric(width: usize, task: Task, classes: usize, rows: usize) -> Schema {
+        let feature = |i| Feature { name: format!("x{i}"), kind: FeatureKind::Numeric };
+        Schema { features: (1..=width).map(feature).collect(), image: None, task, classes, rows }
+    }
+
     /// Features a row.
     pub fn width(&self) -> usize {
         self.features.len()
@@ -116,7 +122,7 @@ pub struct Chunk<'a> {
 impl<'a> Chunk<'a> {
     /// Features a row.
     pub fn width(&self) -> usize {
-        if self.rows == 0 { 0 } else { self.x.len() / self.rows }
+        self.x.len().checked_div(self.rows).unwrap_or(0)
     }
 
     /// The features of row `i`.
