@@ -1,0 +1,81 @@
+//! The extension's settings. They are registered when the library is loaded.
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
+
+static THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
+static CACHE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
+static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Registers all settings; called once, by `_PG_init`.
+pub fn register() {
+    GucRegistry::define_int_guc(
+        c"damson.threads",
+        c"Threads that a training may use; 0 means all cores.",
+        c"The result of a training does not depend on it.",
+        &THREADS,
+        0,
+        1024,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"damson.max_memory",
+        c"Memory that one training or evaluation may take, its rows included.",
+        c"A statement that would need more fails with SQLSTATE 53200 before it takes it.",
+        &MAX_MEMORY,
+        1 << 10,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"damson.cache_memory",
+        c"Memory that a session may keep for models that it has scored with.",
+        c"The least recently used models leave first; the model in use stays whatever its size.",
+        &CACHE_MEMORY,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_bool_guc(
+        c"damson.progress",
+        c"Whether long work reports its progress.",
+        c"As notices to the client, and in the view damson.progress for everybody.",
+        &PROGRESS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    // A misspelt name under our prefix is an error (PostgreSQL 15 and later) or a warning, not a silent placeholder.
+    // SAFETY: a constant string, on the main thread.
+    unsafe {
+        #[cfg(any(feature = "pg13", feature = "pg14"))]
+        pg_sys::EmitWarningsOnPlaceholders(c"damson".as_ptr());
+        #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+        pg_sys::MarkGUCPrefixReserved(c"damson".as_ptr());
+    }
+}
+
+/// Threads to work with: `damson.threads`, or as many as this process may run at once.
+pub fn threads() -> usize {
+    match THREADS.get() {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n as usize,
+    }
+}
+
+/// `damson.max_memory` in bytes.
+pub fn max_memory() -> u64 {
+    MAX_MEMORY.get() as u64 * 1024
+}
+
+/// `damson.cache_memory` in bytes.
+pub fn cache_memory() -> u64 {
+    CACHE_MEMORY.get() as u64 * 1024
+}
+
+/// `damson.progress`.
+pub fn progress() -> bool {
+    PROGRESS.get()
+}

@@ -1,0 +1,228 @@
+/*
+ * What must be compiled against the server's own headers: access to values of variable length. Servers of the
+ * Greenplum family lay their headers out differently from PostgreSQL, so Rust never touches them.
+ *
+ * Callers: datum.rs and query.rs through guarded declarations; the row loops of cells.rs and score.rs without
+ * guards, which is why those keep nothing to drop across a call. Any function here may raise an error.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* The bytes of a bytea. They live as long as the datum, or as the current memory context. */
+const char *damson_bytes(Datum d, size_t *len);
+/* The same of a text, as UTF-8. */
+const char *damson_text(Datum d, size_t *len);
+/* UTF-8 bytes of a C string in the server's encoding. */
+const char *damson_utf8(const char *s, size_t *len);
+/* UTF-8 bytes, which need not end in NUL, as a C string in the server's encoding. */
+char *damson_cstring(const char *utf8, size_t len);
+Datum damson_bytes_new(const char *bytes, size_t len);
+Datum damson_text_new(const char *utf8, size_t len);
+
+const char *
+damson_bytes(Datum d, size_t *len)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(d);
+
+	*len = VARSIZE_ANY_EXHDR(v);
+	return VARDATA_ANY(v);
+}
+
+static const char *
+to_utf8(const char *s, size_t *len)
+{
+	char	   *converted;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return s;
+	converted = pg_server_to_any(s, (int) *len, PG_UTF8);
+	if (converted != s)
+		*len = strlen(converted);
+	return converted;
+}
+
+const char *
+damson_text(Datum d, size_t *len)
+{
+	return to_utf8(damson_bytes(d, len), len);
+}
+
+const char *
+damson_utf8(const char *s, size_t *len)
+{
+	*len = strlen(s);
+	return to_utf8(s, len);
+}
+
+char *
+damson_cstring(const char *utf8, size_t len)
+{
+	char	   *copy = pnstrdup(utf8, len);
+
+	return GetDatabaseEncoding() == PG_UTF8 ? copy : pg_any_to_server(copy, (int) len, PG_UTF8);
+}
+
+Datum
+damson_bytes_new(const char *bytes, size_t len)
+{
+	/* palloc refuses what does not fit, with an error */
+	struct varlena *v = palloc(len + VARHDRSZ);
+
+	SET_VARSIZE(v, len + VARHDRSZ);
+	memcpy(VARDATA(v), bytes, len);
+	return PointerGetDatum(v);
+}
+
+Datum
+damson_text_new(const char *utf8, size_t len)
+{
+	char	   *s;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return damson_bytes_new(utf8, len);
+	s = damson_cstring(utf8, len);
+	return damson_bytes_new(s, strlen(s));
+}
+
+/* Arrays. */
+
+typedef struct ArrayView
+{
+	const char *data;			/* the elements that are not NULL, one after another; maybe unaligned */
+	const bits8 *nulls;			/* a bit an element, 0 for NULL; NULL pointer when there is none */
+	Oid			element;
+	int32		count;			/* elements, NULLs included, over all dimensions */
+	int32		dims;
+} ArrayView;
+
+void		damson_array(Datum d, ArrayView *view);
+Datum		damson_array_new(const char *values, int count, Oid element, int width);
+int			damson_text_array(Datum d, Datum **values, bool **nulls);
+Datum		damson_text_array_new(Datum *values, bool *nulls, int count);
+
+void
+damson_array(Datum d, ArrayView *view)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(d);
+
+	/*
+	 * A short header shifts the whole array off its alignment, so it is read by memcpy rather than copied:
+	 * stored rows of up to 126 bytes are the common case.
+	 */
+	const char *p = VARDATA_ANY(v);	/* everything after vl_len_ */
+	int32		ndim;
+	int32		dataoffset;
+	int			i;
+	int64		n = 1;
+
+	memcpy(&ndim, p + offsetof(ArrayType, ndim) - VARHDRSZ, sizeof(int32));
+	memcpy(&dataoffset, p + offsetof(ArrayType, dataoffset) - VARHDRSZ, sizeof(int32));
+	memcpy(&view->element, p + offsetof(ArrayType, elemtype) - VARHDRSZ, sizeof(Oid));
+	if (ndim < 0 || ndim > MAXDIM)
+		elog(ERROR, "array has %d dimensions", ndim);
+	for (i = 0; i < ndim; i++)
+	{
+		int32		dim;
+
+		memcpy(&dim, p + sizeof(ArrayType) - VARHDRSZ + sizeof(int32) * i, sizeof(int32));
+		n *= dim;
+		if (dim < 0 || n > MaxAllocSize)
+			elog(ERROR, "array has too many elements");
+	}
+	view->dims = ndim;
+	view->count = ndim == 0 ? 0 : (int32) n;
+	view->nulls = dataoffset ?
+		(const bits8 *) (p + sizeof(ArrayType) - VARHDRSZ + 2 * sizeof(int32) * ndim) : NULL;
+	view->data = p - VARHDRSZ + (dataoffset ? (Size) dataoffset : ARR_OVERHEAD_NONULLS(ndim));
+}
+
+Datum
+damson_array_new(const char *values, int count, Oid element, int width)
+{
+	Size		bytes = (Size) count * width;
+	Size		size = (count ? ARR_OVERHEAD_NONULLS(1) : ARR_OVERHEAD_NONULLS(0)) + bytes;
+	ArrayType  *a = palloc0(size);
+
+	SET_VARSIZE(a, size);
+	a->ndim = count ? 1 : 0;
+	a->dataoffset = 0;
+	a->elemtype = element;
+	if (count)
+	{
+		ARR_DIMS(a)[0] = count;
+		ARR_LBOUND(a)[0] = 1;
+		memcpy(ARR_DATA_PTR(a), values, bytes);
+	}
+	return PointerGetDatum(a);
+}
+
+int
+damson_text_array(Datum d, Datum **values, bool **nulls)
+{
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT, values, nulls, &count);
+	return count;
+}
+
+Datum
+damson_text_array_new(Datum *values, bool *nulls, int count)
+{
+	int			lower = 1;
+
+	if (count == 0)
+		return PointerGetDatum(construct_empty_array(TEXTOID));
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &count, &lower,
+											  TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Numbers and documents. */
+
+double		damson_numeric(Datum d);
+Datum		damson_jsonb_new(const char *utf8, size_t len);
+const char *damson_jsonb(Datum d, size_t *len);
+
+double
+damson_numeric(Datum d)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, d));
+}
+
+Datum
+damson_jsonb_new(const char *utf8, size_t len)
+{
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(damson_cstring(utf8, len)));
+}
+
+const char *
+damson_jsonb(Datum d, size_t *len)
+{
+	return damson_utf8(DatumGetCString(DirectFunctionCall1(jsonb_out, d)), len);
+}
+
+/* The owner of a schema, or InvalidOid where there is none. */
+Oid			damson_schema_owner(const char *name);
+
+Oid
+damson_schema_owner(const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(name));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}

@@ -1,0 +1,306 @@
+//! Long work on threads, inside a server process. Callers: the verbs of `src/api` that train or evaluate.
+//!
+//! Threads are safe in a server under three rules, which only this file has to keep:
+//! 1. the pool is built while all signals are blocked, so that handlers run on the main thread alone;
+//! 2. nothing off the main thread calls the server: the job gets a [`Cx`], no more;
+//! 3. the main thread waits in steps of 10 ms. When the statement is to end it sets the stop flag, waits for the
+//!    job, and only then lets the server raise: no thread outlives what it borrows.
+//!
+//! Meanwhile the main thread shows progress: as notices, and in `application_name` as
+//! `damson: train churn, tree 40/100`, from which the view `damson.progress` reads it.
+
+use super::error::{self, Error, Result};
+use super::settings;
+use engine::learner::{Cx, Observer};
+use pgrx::pg_sys;
+use std::any::Any;
+use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the main thread sleeps between looks at its interrupts: the delay of a cancel.
+const STEP: Duration = Duration::from_millis(10);
+/// How often `application_name` may change.
+const STATUS_EVERY: Duration = Duration::from_millis(250);
+/// When the first notice comes; most work is done by then.
+const FIRST_NOTICE: Duration = Duration::from_secs(2);
+/// How often notices follow.
+const NOTICE_EVERY: Duration = Duration::from_secs(5);
+/// Bytes of an object's name that `application_name` has room for, of 63.
+const NAME_ROOM: usize = 24;
+
+/// What work is called in notices and in `damson.progress`.
+#[derive(Debug, Clone, Copy)]
+pub struct Title<'a> {
+    /// What is done: `train`, `evaluate`.
+    pub verb: &'a str,
+    /// To what: a model's name.
+    pub object: &'a str,
+}
+
+/// A metric of one round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// The round, from 0.
+    pub round: usize,
+    /// Such as `train_loss`.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// What finished work leaves.
+#[derive(Debug)]
+pub struct Finished<T> {
+    /// The job's result.
+    pub value: T,
+    /// Metrics, in the order in which they came.
+    pub metrics: Vec<Metric>,
+    /// Warnings; the client has had them.
+    pub warnings: Vec<String>,
+}
+
+/// Runs `job` on `damson.threads` threads and waits for it. Inside, rayon's current pool is the work's own.
+///
+/// Raises the server's error when the statement is cancelled, times out or is to end; the job has returned by
+/// then, so it must poll `cx.check()`.
+///
+/// # Errors
+/// The job's own; `Kind::Internal` when it panics or threads cannot be had.
+pub fn run<T: Send>(
+    title: Title,
+    seed: u64,
+    job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
+) -> Result<Finished<T>> {
+    let pool = pool(settings::threads())?;
+    let stop = AtomicBool::new(false);
+    let watch = Watch::default();
+    let (sender, receiver) = sync_channel(1);
+    let mut display = Display::new(title);
+    let outcome = pool.in_place_scope(|scope| {
+        let (stop, watch) = (&stop, &watch);
+        scope.spawn(move |_| {
+            let cx = Cx { seed, stop, observer: watch };
+            // The main thread waits for exactly one message; it cannot be gone, as the scope outlives this.
+            let _ = sender.send(catch_unwind(AssertUnwindSafe(|| job(&cx))));
+        });
+        // Should the server raise from below, the scope still waits for the job, which must therefore stop.
+        let _guard = StopOnDrop(stop);
+        loop {
+            match receiver.recv_timeout(STEP) {
+                Ok(outcome) => return Some(outcome),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if ends_statement() {
+                stop.store(true, Ordering::Relaxed);
+                let outcome = receiver.recv().ok();
+                check_for_interrupts();
+                return outcome;
+            }
+            check_for_interrupts();
+            display.show(watch);
+        }
+    });
+    drop(display);
+    drop(pool);
+    give_memory_back();
+    let value = match outcome {
+        Some(Ok(result)) => result?,
+        Some(Err(panic)) => return Err(Error::internal(format!("a thread failed: {}", reason(&*panic)))),
+        None => return Err(Error::internal("a thread vanished")),
+    };
+    let (metrics, warnings) = (take(&watch.metrics), take(&watch.warnings));
+    warnings.iter().for_each(|w| error::warn(w));
+    Ok(Finished { value, metrics, warnings })
+}
+
+/// Makes rayon's global pool this thread alone. The engine's parallel loops may also be reached outside of
+/// [`run`], for instance in scoring; without this, rayon would then start threads of its own, with signals open.
+pub fn forbid_global_pool() {
+    // An error means that the pool exists already, as after a second load of the library.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("damson-{i}"));
+    let pool = with_signals_blocked(|| builder.build());
+    pool.map_err(|e| {
+        Error::new(error::Code::NoWorker, format!("could not start {threads} threads: {e}"))
+            .hint("Lower damson.threads, or raise the limits of the operating system.")
+    })
+}
+
+/// Runs `f` with all signals blocked in this thread; threads that it starts inherit that.
+fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: plain calls of the C library on sets of our own; `f` is not to raise.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
+        let result = f();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
+        result
+    }
+}
+
+/// Whether a pending interrupt ends the statement, or the process without unwinding.
+fn ends_statement() -> bool {
+    // SAFETY: flags that signal handlers of this thread set.
+    unsafe {
+        let set = |flag: *const pg_sys::sig_atomic_t| flag.read_volatile() != 0;
+        set(&raw const pg_sys::InterruptPending)
+            && (set(&raw const pg_sys::QueryCancelPending) || set(&raw const pg_sys::ProcDiePending))
+    }
+}
+
+fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
+/// Training frees gigabytes at once; without this the allocator would keep much of them for later.
+fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: only returns free memory to the system.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("for a reason unknown")
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, PartialEq)]
+struct Step {
+    done: usize,
+    total: usize,
+    what: String,
+}
+
+/// What the job tells, from any of its threads.
+#[derive(Default)]
+struct Watch {
+    step: Mutex<Option<Step>>,
+    metrics: Mutex<Vec<Metric>>,
+    warnings: Mutex<Vec<String>>,
+}
+
+/// A panic while it was held leaves plain data behind, so the lock is as good as ever.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take<T: Default>(mutex: &Mutex<T>) -> T {
+    std::mem::take(&mut lock(mutex))
+}
+
+impl Observer for Watch {
+    fn progress(&self, done: usize, total: usize, what: &str) {
+        *lock(&self.step) = Some(Step { done, total, what: what.to_string() });
+    }
+
+    fn metric(&self, round: usize, name: &str, value: f64) {
+        lock(&self.metrics).push(Metric { round, name: name.to_string(), value });
+    }
+
+    fn warning(&self, message: &str) {
+        lock(&self.warnings).push(message.to_string());
+    }
+}
+
+/// Progress as the outside sees it. Dropping it restores `application_name`, also when the server raises.
+struct Display<'a> {
+    title: Title<'a>,
+    shown: Option<Step>,
+    status_at: Instant,
+    notice_at: Instant,
+    on: bool,
+}
+
+impl<'a> Display<'a> {
+    fn new(title: Title<'a>) -> Self {
+        let now = Instant::now();
+        let display = Display {
+            title,
+            shown: None,
+            status_at: now,
+            notice_at: now + FIRST_NOTICE,
+            on: settings::progress(),
+        };
+        if display.on {
+            report_status(&display.status(None));
+        }
+        display
+    }
+
+    fn show(&mut self, watch: &Watch) {
+        let now = Instant::now();
+        if !self.on || (now < self.status_at && now < self.notice_at) {
+            return;
+        }
+        let Some(step) = lock(&watch.step).clone() else { return };
+        if now >= self.status_at && self.shown.as_ref() != Some(&step) {
+            self.status_at = now + STATUS_EVERY;
+            report_status(&self.status(Some(&step)));
+            self.shown = Some(step.clone());
+        }
+        if now >= self.notice_at {
+            self.notice_at = now + NOTICE_EVERY;
+            let Title { verb, object } = self.title;
+            let Step { done, total, what } = step;
+            pgrx::notice!("{verb} {object}: {what} {done} of {total}");
+        }
+    }
+
+    /// Fits the 63 bytes of `application_name` for all but absurd counts.
+    fn status(&self, step: Option<&Step>) -> String {
+        let Title { verb, object } = self.title;
+        let mut end = object.len().min(NAME_ROOM);
+        while !object.is_char_boundary(end) {
+            end -= 1;
+        }
+        let object = &object[..end];
+        match step {
+            None => format!("damson: {verb} {object}"),
+            Some(Step { done, total, what }) => format!("damson: {verb} {object}, {what} {done}/{total}"),
+        }
+    }
+}
+
+impl Drop for Display<'_> {
+    fn drop(&mut self) {
+        if self.on {
+            // SAFETY: a setting of the server, a string or none; the function copies it.
+            unsafe {
+                let name = pg_sys::application_name;
+                pg_sys::pgstat_report_appname(if name.is_null() { c"".as_ptr() } else { name });
+            }
+        }
+    }
+}
+
+fn report_status(status: &str) {
+    // The server's own rule for application names, in all its encodings.
+    let ascii: String = status.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+    if let Ok(ascii) = CString::new(ascii) {
+        // SAFETY: the function copies the string.
+        unsafe { pg_sys::pgstat_report_appname(ascii.as_ptr()) };
+    }
+}
