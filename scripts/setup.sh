@@ -1,0 +1,79 @@
+#!/bin/bash
+# Sets up what building and testing Damson needs on Debian 12: packages, and a Python environment for the
+# clients. `make`, `.ci/run` and docker/ all call this one script. It says what it does, does only what is
+# missing, and takes a second when nothing is. Rust is not its business: https://rustup.rs installs it.
+#
+#   scripts/setup.sh            everything: packages and Python environment
+#   scripts/setup.sh build 17   only what building for the machine's PostgreSQL 17 needs
+#
+# DAMSON_CACHE, when set, is a folder outside the checkout that keeps the Python environment between clones.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-all}
+major=${2:-15}
+
+packages=(ca-certificates gcc libc6-dev clang libclang-dev make
+          "postgresql-$major" "postgresql-server-dev-$major")
+[ "$what" = all ] && packages+=(python3-venv)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        say "these packages are missing, and there is neither root nor sudo to install them:"
+        say "  ${missing[*]}"
+        exit 1
+    fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+        -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@" >&2
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    state=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
+    [ "${state:0:2}" = ii ] || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    say "installing Debian packages: ${missing[*]}"
+    apt update
+    if ! dpkg-query -W postgresql-common >/dev/null 2>&1; then
+        # Debian's server package would make and start a cluster of the machine's own; nobody asked for one.
+        as_root mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+        apt install --no-install-recommends -o Dpkg::Options::=--force-confold postgresql-common
+    fi
+    apt install --no-install-recommends "${missing[@]}"
+else
+    say "Debian packages: all there"
+fi
+command -v cargo >/dev/null || say "note: there is no cargo in PATH; https://rustup.rs installs Rust"
+[ "$what" = all ] || exit 0
+
+# The environment is made aside and moved into place, so that a broken download leaves none. It carries the
+# digest of its requirements: a changed list makes a new one.
+digest=$(sha256sum tests/requirements.txt | cut -c1-16)
+place=build/venv
+[ -z "${DAMSON_CACHE:-}" ] || place=$DAMSON_CACHE/venv-$digest
+if [ "$(cat "$place/requirements.digest" 2>/dev/null || true)" != "$digest" ]; then
+    say "making the Python environment $place: $(grep -v '^#' tests/requirements.txt | xargs)"
+    rm -rf "$place"
+    mkdir -p "$(dirname "$place")"
+    python3 -m venv "$place"
+    "$place/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt >&2
+    echo "$digest" >"$place/requirements.digest"
+else
+    say "Python environment: $place is there"
+fi
+if [ "$place" != build/venv ]; then
+    mkdir -p build
+    rm -rf build/venv
+    ln -s "$place" build/venv
+fi
