@@ -158,7 +158,7 @@ fn sorted(mut rows: Vec<u32>) -> Vec<u32> {
 }
 
 /// Rows by their hashes with the seed.
-fn shuffled(rows: impl IntoIterator<Item = u32>, seed: u64) -> Vec<u32> {
+pub(crate) fn shuffled(rows: impl IntoIterator<Item = u32>, seed: u64) -> Vec<u32> {
     let mut keyed: Vec<(u64, u32)> =
         rows.into_iter().map(|row| (xxh3_64_with_seed(&row.to_le_bytes(), seed), row)).collect();
     keyed.sort_unstable();

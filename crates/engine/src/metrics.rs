@@ -1,0 +1,376 @@
+//! How good predictions are: metrics from arrays, as scikit-learn defines them. Called by evaluation, hold-out
+//! tests and cross-validation.
+//!
+//! Invariants: nothing here panics or fails. A metric that is undefined for the data is left out of the answer, so
+//! every number given is finite. There are no metrics at all for no rows, for lengths that do not agree, for
+//! values that are not finite, for weights that sum to nothing, and for class numbers that are not below `classes`.
+//! An empty `weight` means that every row weighs 1.
+
+use crate::schema::Task;
+use crate::split::shuffled;
+
+/// A metric by name, with its value.
+pub type Metric = (&'static str, f64);
+
+/// The metric that models of a task are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headline {
+    /// Its name in the answers of this module.
+    pub name: &'static str,
+    /// Whether a larger value is a better model.
+    pub larger_is_better: bool,
+}
+
+/// The headline metric of a task; `classes` is read for a classification.
+pub fn headline(task: Task, classes: usize) -> Headline {
+    let (name, larger_is_better) = match task {
+        Task::Regression => ("rmse", false),
+        Task::Classification if classes == 2 => ("auc", true),
+        Task::Classification => ("accuracy", true),
+        Task::Clustering => ("silhouette", true),
+    };
+    Headline { name, larger_is_better }
+}
+
+/// Metrics of numeric predictions, `y`, `prediction` and `weight` holding a value a row:
+/// `rmse`, `mae`, `medae` (weighted median), `r2` and `explained_variance` (both from two rows on; for a constant
+/// target 1 when the predictions are exact, else 0), and `mape` (a share; left out where a target is 0).
+pub fn regression(y: &[f64], prediction: &[f64], weight: &[f64]) -> Vec<Metric> {
+    let Some(weights) = Weights::new(y.len(), weight) else { return vec![] };
+    if prediction.len() != y.len() || !finite(y) || !finite(prediction) {
+        return vec![];
+    }
+    let error = |i: usize| y[i] - prediction[i];
+    let square_error = weights.mean(|i| error(i) * error(i));
+    let mut metrics = vec![
+        ("rmse", square_error.sqrt()),
+        ("mae", weights.mean(|i| error(i).abs())),
+        ("medae", weights.median(|i| error(i).abs())),
+    ];
+    if y.len() > 1 {
+        let (center, bias) = (weights.mean(|i| y[i]), weights.mean(error));
+        // The mean of equal numbers is not always that number in floating point.
+        let constant = y.iter().all(|v| *v == y[0]);
+        let variance = if constant { 0.0 } else { weights.mean(|i| (y[i] - center) * (y[i] - center)) };
+        let explained = |unexplained: f64| match (variance == 0.0, unexplained == 0.0) {
+            (false, _) => 1.0 - unexplained / variance,
+            (true, exact) => f64::from(u8::from(exact)),
+        };
+        metrics.push(("r2", explained(square_error)));
+        metrics
+            .push(("explained_variance", explained(weights.mean(|i| (error(i) - bias) * (error(i) - bias)))));
+    }
+    if y.iter().all(|v| *v != 0.0) {
+        metrics.push(("mape", weights.mean(|i| error(i).abs() / y[i].abs().max(f64::EPSILON))));
+    }
+    defined(metrics)
+}
+
+/// Metrics of classification, from `y` with a class number a row, and `probabilities` with `classes` values a row,
+/// row by row. A row is predicted to be of its most probable class, the lowest of equals.
+///
+/// Always `accuracy`, `balanced_accuracy` (over the classes present in `y`) and `log_loss` (probabilities clipped
+/// to within 2.2e-16 of 0 and 1). For two classes also `auc` and `average_precision` (left out when `y` has one
+/// class), `f1`, `precision` and `recall` of class 1 (0 where they would divide by 0), `brier` (of class 1) and
+/// `mcc` (0 when `y` or the predictions have one class). For more, `f1_macro`, `precision_macro` and
+/// `recall_macro` over the classes present in `y` or the predictions, and `auc_ovr`, the mean over classes of the
+/// area of each against the rest (left out when a class is absent from `y`).
+pub fn classification(y: &[f64], probabilities: &[f64], classes: usize, weight: &[f64]) -> Vec<Metric> {
+    let Some(weights) = Weights::new(y.len(), weight) else { return vec![] };
+    let known = |c: &f64| *c >= 0.0 && *c < classes as f64 && c.fract() == 0.0;
+    if classes < 2
+        || y.len().checked_mul(classes) != Some(probabilities.len())
+        || !finite(probabilities)
+        || !y.iter().all(known)
+    {
+        return vec![];
+    }
+    let class = |i: usize| y[i] as usize;
+    let row = |i: usize| &probabilities[i * classes..(i + 1) * classes];
+    let predicted: Vec<usize> = (0..y.len()).map(|i| most_probable(row(i))).collect();
+    let table = Confusion::new(classes, (0..y.len()).map(|i| (class(i), predicted[i], weights.of(i))));
+
+    let clipped = |i: usize| row(i)[class(i)].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+    let mut metrics = vec![
+        ("accuracy", weights.mean(|i| f64::from(u8::from(predicted[i] == class(i))))),
+        ("balanced_accuracy", mean((0..classes).filter(|c| table.actual[*c] > 0.0).map(|c| table.recall(c)))),
+        ("log_loss", weights.mean(|i| -clipped(i).ln())),
+    ];
+    // How class c stands against the rest: area under ROC and average precision.
+    let against_rest =
+        |c: usize| ranking((0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect());
+    if classes == 2 {
+        if let Some((auc, average_precision)) = against_rest(1) {
+            metrics.extend([("auc", auc), ("average_precision", average_precision)]);
+        }
+        metrics.extend([
+            ("f1", table.f1(1)),
+            ("precision", table.precision(1)),
+            ("recall", table.recall(1)),
+            ("brier", weights.mean(|i| (row(i)[1] - y[i]) * (row(i)[1] - y[i]))),
+            ("mcc", table.mcc()),
+        ]);
+    } else {
+        let present = || (0..classes).filter(|c| table.actual[*c] + table.predicted[*c] > 0.0);
+        metrics.extend([
+            ("f1_macro", mean(present().map(|c| table.f1(c)))),
+            ("precision_macro", mean(present().map(|c| table.precision(c)))),
+            ("recall_macro", mean(present().map(|c| table.recall(c)))),
+        ]);
+        if let Some(areas) = (0..classes).map(|c| Some(against_rest(c)?.0)).collect::<Option<Vec<f64>>>() {
+            metrics.push(("auc_ovr", mean(areas.into_iter())));
+        }
+    }
+    defined(metrics)
+}
+
+/// Rows that the silhouette compares with each other: its cost is the square of them.
+const SILHOUETTE_ROWS: usize = 2000;
+
+/// Metrics of a clustering, from encoded rows `x` of `width` features, row by row, and a cluster's number a row:
+/// `calinski_harabasz` (larger is better), `davies_bouldin` (smaller is better) and `silhouette` (-1 to 1, larger
+/// is better; among 2,000 rows chosen by hash where there are more). All need at least 2 clusters, and fewer
+/// clusters than rows. Weights have no part in them.
+pub fn clustering(x: &[f64], width: usize, cluster: &[f64]) -> Vec<Metric> {
+    let rows = cluster.len();
+    if width == 0 || rows.checked_mul(width) != Some(x.len()) || !finite(x) || !finite(cluster) {
+        return vec![];
+    }
+    let members = Members::new(cluster);
+    let k = members.sizes.len();
+    if k < 2 || k >= rows {
+        return vec![];
+    }
+    let row = |i: usize| &x[i * width..(i + 1) * width];
+    let mut centers = vec![0.0; k * width];
+    let mut center = vec![0.0; width];
+    for (i, c) in members.of.iter().enumerate() {
+        let (size, own) = (members.sizes[*c] as f64, &mut centers[c * width..(c + 1) * width]);
+        for ((v, own), all) in row(i).iter().zip(own).zip(&mut center) {
+            *own += v / size;
+            *all += v / rows as f64;
+        }
+    }
+    let center_of = |c: usize| &centers[c * width..(c + 1) * width];
+    let (mut within, mut spread) = (0.0, vec![0.0; k]);
+    for (i, c) in members.of.iter().enumerate() {
+        let square = square_distance(row(i), center_of(*c));
+        within += square;
+        spread[*c] += square.sqrt() / members.sizes[*c] as f64;
+    }
+    let between: f64 = (0..k).map(|c| members.sizes[c] as f64 * square_distance(center_of(c), &center)).sum();
+    // Two clusters with one center would divide by 0; scikit-learn leaves such a pair out, and so does this.
+    let similarity = |a: usize, b: usize| {
+        let apart = square_distance(center_of(a), center_of(b)).sqrt();
+        if a == b || apart == 0.0 { 0.0 } else { (spread[a] + spread[b]) / apart }
+    };
+    let worst = (0..k).map(|a| (0..k).map(|b| similarity(a, b)).fold(0.0, f64::max));
+
+    let calinski_harabasz =
+        if within == 0.0 { 1.0 } else { between * (rows - k) as f64 / (within * (k - 1) as f64) };
+    let mut metrics = vec![("calinski_harabasz", calinski_harabasz), ("davies_bouldin", mean(worst))];
+    if rows <= SILHOUETTE_ROWS {
+        metrics.extend(silhouette(&(0..rows).collect::<Vec<_>>(), cluster, row));
+    } else {
+        let mut sample = shuffled(0..u32::try_from(rows).unwrap_or(u32::MAX), 0);
+        sample.truncate(SILHOUETTE_ROWS);
+        let sample: Vec<usize> = sample.into_iter().map(|i| i as usize).collect();
+        let sampled: Vec<f64> = sample.iter().map(|i| cluster[*i]).collect();
+        metrics.extend(silhouette(&sample, &sampled, row));
+    }
+    defined(metrics)
+}
+
+/// The mean over rows of (b - a) / max(a, b): a the mean distance to the row's own cluster, b to the nearest other.
+/// A row alone in its cluster counts 0.
+fn silhouette<'a>(rows: &[usize], cluster: &[f64], row: impl Fn(usize) -> &'a [f64]) -> Option<Metric> {
+    let members = Members::new(cluster);
+    let k = members.sizes.len();
+    if k < 2 || k >= rows.len() {
+        return None;
+    }
+    let mut sums = vec![0.0; rows.len() * k];
+    for i in 0..rows.len() {
+        for j in 0..i {
+            let distance = square_distance(row(rows[i]), row(rows[j])).sqrt();
+            sums[i * k + members.of[j]] += distance;
+            sums[j * k + members.of[i]] += distance;
+        }
+    }
+    let score = |(sums, own): (&[f64], &usize)| {
+        if members.sizes[*own] == 1 {
+            return 0.0;
+        }
+        let inside = sums[*own] / (members.sizes[*own] - 1) as f64;
+        let other = (0..k).filter(|c| c != own).map(|c| sums[c] / members.sizes[c] as f64);
+        let outside = other.fold(f64::INFINITY, f64::min);
+        let larger = inside.max(outside);
+        if larger == 0.0 { 0.0 } else { (outside - inside) / larger }
+    };
+    Some(("silhouette", mean(sums.chunks(k).zip(&members.of).map(score))))
+}
+
+/// Clusters numbered anew, without gaps.
+struct Members {
+    of: Vec<usize>,
+    sizes: Vec<usize>,
+}
+
+impl Members {
+    fn new(cluster: &[f64]) -> Members {
+        let mut numbers = cluster.to_vec();
+        numbers.sort_by(f64::total_cmp);
+        numbers.dedup_by(|a, b| a.total_cmp(b).is_eq());
+        let place = |c: &f64| numbers.partition_point(|n| n.total_cmp(c).is_lt());
+        let of: Vec<usize> = cluster.iter().map(place).collect();
+        let mut sizes = vec![0; numbers.len()];
+        of.iter().for_each(|c| sizes[*c] += 1);
+        Members { of, sizes }
+    }
+}
+
+/// Positive weights of rows, and the means that they make.
+struct Weights<'a> {
+    rows: usize,
+    weight: &'a [f64],
+    sum: f64,
+}
+
+impl<'a> Weights<'a> {
+    fn new(rows: usize, weight: &'a [f64]) -> Option<Self> {
+        let sum = if weight.is_empty() { rows as f64 } else { weight.iter().sum() };
+        let fits = weight.is_empty() || weight.len() == rows;
+        (fits && sum.is_finite() && sum > 0.0 && weight.iter().all(|w| *w >= 0.0)).then_some(Weights {
+            rows,
+            weight,
+            sum,
+        })
+    }
+
+    fn of(&self, i: usize) -> f64 {
+        if self.weight.is_empty() { 1.0 } else { self.weight[i] }
+    }
+
+    fn mean(&self, value: impl Fn(usize) -> f64) -> f64 {
+        (0..self.rows).map(|i| self.of(i) * value(i)).sum::<f64>() / self.sum
+    }
+
+    /// The value that half of the weight lies below; where that falls between two values, the middle of them.
+    fn median(&self, value: impl Fn(usize) -> f64) -> f64 {
+        let mut pairs: Vec<(f64, f64)> =
+            (0..self.rows).map(|i| (value(i), self.of(i))).filter(|(_, w)| *w > 0.0).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let half = pairs.iter().map(|(_, w)| w).sum::<f64>() / 2.0;
+        let mut below = 0.0;
+        for (i, (v, w)) in pairs.iter().enumerate() {
+            below += w;
+            if below >= half {
+                let next = pairs.get(i + 1).map_or(*v, |p| p.0);
+                return if below - half > f64::EPSILON { *v } else { (v + next) / 2.0 };
+            }
+        }
+        pairs.last().map_or(f64::NAN, |p| p.0)
+    }
+}
+
+/// Weights by actual and predicted class.
+struct Confusion {
+    /// Weight of each class in `y`.
+    actual: Vec<f64>,
+    /// Weight of each class in the predictions.
+    predicted: Vec<f64>,
+    /// Weight of each class that is rightly predicted.
+    right: Vec<f64>,
+}
+
+impl Confusion {
+    fn new(classes: usize, rows: impl Iterator<Item = (usize, usize, f64)>) -> Self {
+        let zeros = || vec![0.0; classes];
+        let mut table = Confusion { actual: zeros(), predicted: zeros(), right: zeros() };
+        for (actual, predicted, w) in rows {
+            table.actual[actual] += w;
+            table.predicted[predicted] += w;
+            if actual == predicted {
+                table.right[actual] += w;
+            }
+        }
+        table
+    }
+
+    fn precision(&self, c: usize) -> f64 {
+        or_zero(self.right[c], self.predicted[c])
+    }
+
+    fn recall(&self, c: usize) -> f64 {
+        or_zero(self.right[c], self.actual[c])
+    }
+
+    fn f1(&self, c: usize) -> f64 {
+        or_zero(2.0 * self.right[c], self.actual[c] + self.predicted[c])
+    }
+
+    /// Matthews' correlation coefficient.
+    fn mcc(&self) -> f64 {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        if [&self.actual, &self.predicted].iter().any(|side| side.iter().filter(|w| **w > 0.0).count() < 2) {
+            return 0.0;
+        }
+        let (sum, right) = (self.actual.iter().sum::<f64>(), self.right.iter().sum::<f64>());
+        let covariance = right * sum - dot(&self.actual, &self.predicted);
+        let variance = |side: &[f64]| sum * sum - dot(side, side);
+        or_zero(covariance, (variance(&self.actual) * variance(&self.predicted)).sqrt())
+    }
+}
+
+/// Area under the ROC curve and average precision of `(score, positive, weight)`; none without both kinds.
+fn ranking(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
+    let total = |kind: bool| rows.iter().filter(|r| r.1 == kind).map(|r| r.2).sum::<f64>();
+    let (positives, negatives) = (total(true), total(false));
+    if positives <= 0.0 || negatives <= 0.0 {
+        return None;
+    }
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut hits, mut misses, mut area, mut average) = (0.0, 0.0, 0.0, 0.0);
+    for tied in rows.chunk_by(|a, b| a.0 == b.0) {
+        let (before, before_misses) = (hits, misses);
+        for (_, positive, w) in tied {
+            *if *positive { &mut hits } else { &mut misses } += w;
+        }
+        area += (misses - before_misses) * (hits + before) / 2.0;
+        average += (hits - before) * or_zero(hits, hits + misses);
+    }
+    Some((area / (positives * negatives), average / positives))
+}
+
+fn most_probable(row: &[f64]) -> usize {
+    let mut best = 0;
+    for (c, p) in row.iter().enumerate() {
+        if *p > row[best] {
+            best = c;
+        }
+    }
+    best
+}
+
+fn square_distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), v| (sum + v, count + 1.0));
+    or_zero(sum, count)
+}
+
+fn or_zero(numerator: f64, denominator: f64) -> f64 {
+    if denominator == 0.0 { 0.0 } else { numerator / denominator }
+}
+
+fn finite(values: &[f64]) -> bool {
+    values.iter().all(|v| v.is_finite())
+}
+
+/// Leaves out what overflowed.
+fn defined(mut metrics: Vec<Metric>) -> Vec<Metric> {
+    metrics.retain(|(_, value)| value.is_finite());
+    metrics
+}
