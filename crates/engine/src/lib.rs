@@ -3,19 +3,27 @@
 //! - [`learner`]: the contract of every algorithm; [`algorithms`]: the algorithms and their list.
 //! - [`frame`]: a table in memory.
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
-//! - [`split`]: rows to train and to test on. [`metrics`]: how good predictions are.
+//! - [`train`]: from a frame to an artifact; [`target`], [`split`], [`prepare`], [`fingerprint`] are its steps.
+//! - [`fold`]: the same training through a server's aggregate.
+//! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
 
 pub mod algorithms;
+pub mod artifact;
 pub mod error;
+pub mod fingerprint;
+pub mod fold;
 pub mod frame;
 pub mod learner;
 pub mod metrics;
-
 pub mod params;
+pub mod prepare;
 pub mod run;
 pub mod schema;
+pub mod scorer;
 pub mod split;
+pub mod target;
+pub mod train;
 pub mod wire;
 
 pub use error::{Error, Kind, Result};

@@ -1,0 +1,135 @@
+//! A fingerprint of rows that does not depend on their order: the sum of the rows' hashes, in 128 bits.
+
+use crate::frame::{Column, Data, Frame, Value};
+use rayon::prelude::*;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+const BLOCK: usize = 1 << 14;
+
+/// The fingerprint of some columns of a frame, in hex. The same values give the same fingerprint in any order of
+/// rows; numbers count by value, whatever their type.
+pub fn fingerprint(frame: &Frame, columns: &[usize]) -> String {
+    let seeds: Vec<u64> = columns.iter().map(|c| xxh3_64(frame.columns[*c].name.as_bytes())).collect();
+    let texts: Vec<Vec<u64>> = columns
+        .iter()
+        .map(|c| match &frame.columns[*c].data {
+            Data::Text(d) => d.values.iter().map(|t| xxh3_64(t.as_bytes())).collect(),
+            _ => vec![],
+        })
+        .collect();
+    let blocks = frame.rows.div_ceil(BLOCK);
+    let sum = (0..blocks)
+        .into_par_iter()
+        .map(|b| {
+            let rows = b * BLOCK..((b + 1) * BLOCK).min(frame.rows);
+            let mut hashes = vec![0u64; rows.len()];
+            for (k, c) in columns.iter().enumerate() {
+                hash_column(&frame.columns[*c], &texts[k], seeds[k], rows.start, &mut hashes);
+            }
+            hashes.iter().fold(0u128, |sum, h| sum.wrapping_add(spread(*h)))
+        })
+        .reduce(|| 0, u128::wrapping_add);
+    format!("{sum:032x}")
+}
+
+fn hash_column(column: &Column, texts: &[u64], seed: u64, first: usize, hashes: &mut [u64]) {
+    let mut fold = |bits: &dyn Fn(usize) -> u64| {
+        for (i, h) in hashes.iter_mut().enumerate() {
+            *h = step(*h, bits(first + i), seed);
+        }
+    };
+    match &column.data {
+        Data::F32(v) => fold(&|i| number_bits(f64::from(v[i]))),
+        Data::F64(v) => fold(&|i| number_bits(v[i])),
+        Data::Text(d) => fold(&|i| texts.get(d.codes[i] as usize).copied().unwrap_or(MISSING)),
+        _ => fold(&|i| value_bits(column.value(i))),
+    }
+}
+
+fn value_bits(value: Value) -> u64 {
+    match value {
+        Value::Missing => MISSING,
+        Value::Number(x) => number_bits(x),
+        Value::Bool(b) => number_bits(f64::from(b)),
+        Value::Time(t) => mix(t as u64),
+        Value::Bytes(b) => xxh3_64(b),
+        Value::Text(t) => xxh3_64(t.as_bytes()),
+        Value::Vector(v) => v
+            .iter()
+            .fold(v.len() as u64, |h, x| xxh3_64_with_seed(&number_bits(f64::from(*x)).to_le_bytes(), h)),
+    }
+}
+
+/// The fingerprint of rows that are seen one at a time; those of shards add up.
+#[derive(Debug, Clone, Default)]
+pub struct RowHasher {
+    seeds: Vec<u64>,
+    /// The sum so far.
+    pub sum: u128,
+}
+
+impl RowHasher {
+    /// For columns of these names, in this order.
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        RowHasher { seeds: names.map(|n| xxh3_64(n.as_bytes())).collect(), sum: 0 }
+    }
+
+    /// Adds a row, a value a column.
+    pub fn add(&mut self, values: &[Value]) {
+        let hash = values.iter().zip(&self.seeds).fold(0u64, |h, (v, s)| step(h, value_bits(*v), *s));
+        self.sum = self.sum.wrapping_add(spread(hash));
+    }
+}
+
+fn step(hash: u64, bits: u64, seed: u64) -> u64 {
+    mix(hash.rotate_left(23) ^ bits.wrapping_add(seed))
+}
+
+fn spread(hash: u64) -> u128 {
+    u128::from(hash) << 64 | u128::from(mix(!hash))
+}
+
+const MISSING: u64 = 0x6d69_7373_696e_6721;
+
+fn number_bits(x: f64) -> u64 {
+    match x {
+        _ if x.is_nan() => MISSING,
+        0.0 => 0, // and -0.0
+        _ => x.to_bits(),
+    }
+}
+
+/// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(values: &[(f64, i32)]) -> Frame {
+        let column = |name: &str, data| Column { name: name.into(), data, missing: vec![] };
+        let a = column("a", Data::F64(values.iter().map(|v| v.0).collect()));
+        let b = column("b", Data::I32(values.iter().map(|v| v.1).collect()));
+        Frame { columns: vec![a, b], rows: values.len() }
+    }
+
+    #[test]
+    fn ignores_order_and_sees_one_changed_value() {
+        let of = |v: &[(f64, i32)]| fingerprint(&frame(v), &[0, 1]);
+        let rows = [(1.0, 2), (2.0, 1), (f64::NAN, 3), (1.0, 2)];
+        assert_eq!(of(&rows), of(&[rows[3], rows[2], rows[1], rows[0]]));
+        assert_ne!(of(&rows), of(&rows[..3]));
+        assert_ne!(of(&[(1.0, 2)]), of(&[(2.0, 1)]));
+        assert_ne!(of(&[(1.0, 2)]), of(&[(1.0 + f64::EPSILON, 2)]));
+        assert_eq!(of(&[(0.0, 2)]), of(&[(-0.0, 2)]));
+        let mut one_by_one = RowHasher::new(["a", "b"].into_iter());
+        for (a, b) in rows {
+            one_by_one.add(&[Value::number(a), Value::Number(f64::from(b))]);
+        }
+        assert_eq!(of(&rows), format!("{:032x}", one_by_one.sum));
+    }
+}

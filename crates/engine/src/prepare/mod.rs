@@ -1,0 +1,350 @@
+//! Preprocessing: learnt on the training rows, stored with the model, applied alike to a block and to one row.
+//!
+//! [`options`] says what a user may ask for, [`summary`] what must be known of a column, [`encode`] what is
+//! learnt from it, [`image`] decodes pictures. [`Prepared`] is the whole; [`FrameRows`] lends it to a training.
+
+pub mod encode;
+pub mod image;
+pub mod options;
+pub mod summary;
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::learner::{Cx, Input};
+use crate::run::Rows;
+use crate::schema::{Buffer, Feature, ImageShape, Schema, Task};
+use encode::{Encoder, UNKNOWN};
+use options::Options;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use summary::{Summary, TargetColumns, fold, number};
+
+/// More features than this are refused: they come from a mistake, such as one-hot encoding of an identifier.
+const MAX_FEATURES: usize = 65_536;
+
+/// A column that the model reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputColumn {
+    /// Its name.
+    pub name: String,
+    /// The kind of its values.
+    pub kind: ColumnKind,
+}
+
+/// Learnt preprocessing: how each input column becomes features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The columns, in the order in which scalars are bound.
+    pub inputs: Vec<InputColumn>,
+    encoders: Vec<Encoder>,
+    #[serde(skip)]
+    offsets: Vec<usize>,
+}
+
+impl Prepared {
+    /// Learns from rows of a frame.
+    ///
+    /// # Errors
+    /// Columns that cannot be features, images without a shape, more than one image, too many features.
+    pub fn fit(
+        frame: &Frame,
+        columns: &[usize],
+        rows: &[u32],
+        options: &Options,
+        input: Input,
+        target: Option<&TargetColumns>,
+        cx: &Cx,
+    ) -> Result<Prepared> {
+        let shape = options.shape()?;
+        let summaries: Vec<Result<Summary>> = columns
+            .par_iter()
+            .map(|c| {
+                cx.check()?;
+                let column = &frame.columns[*c];
+                let plan = options.plan(&column.name)?;
+                let mut summary = Summary::new(column.kind(), &plan);
+                if needs_summary(column, &plan) {
+                    summary.add_rows(column, rows, &plan, target)?;
+                }
+                Ok(summary)
+            })
+            .collect();
+        let summaries = summaries.into_iter().collect::<Result<Vec<_>>>()?;
+        let inputs: Vec<InputColumn> = columns
+            .iter()
+            .map(|c| InputColumn { name: frame.columns[*c].name.clone(), kind: frame.columns[*c].kind() })
+            .collect();
+        Prepared::from_summaries(inputs, &summaries, options, input, shape, target)
+    }
+
+    /// Learns from summaries that were made elsewhere.
+    pub fn from_summaries(
+        inputs: Vec<InputColumn>,
+        summaries: &[Summary],
+        options: &Options,
+        input: Input,
+        shape: Option<ImageShape>,
+        target: Option<&TargetColumns>,
+    ) -> Result<Prepared> {
+        let images = (shape, options.channels_first()?, input == Input::Image);
+        let mut encoders = vec![];
+        for (i, summary) in inputs.iter().zip(summaries) {
+            encoders.push(Encoder::fit(&i.name, summary, i.kind, &options.plan(&i.name)?, images, target)?);
+        }
+        let mut prepared = Prepared { inputs, encoders, offsets: vec![] };
+        let pictures = prepared.encoders.iter().filter(|e| matches!(e, Encoder::Image { .. })).count();
+        if pictures > 1 || (pictures == 1 && prepared.inputs.len() > 1) {
+            let names: Vec<&str> = prepared.inputs.iter().map(|i| i.name.as_str()).take(20).collect();
+            let message =
+                format!("a network takes one image column or numbers, found columns {}", names.join(", "));
+            return Err(Error::new(Kind::Unsupported, message)
+                .hint("Name the image column alone, for example features => '{image}'."));
+        }
+        prepared.restore()?;
+        Ok(prepared)
+    }
+
+    /// Makes what is not stored, and refuses what later steps could not rely on.
+    pub fn restore(&mut self) -> Result<()> {
+        if self.inputs.is_empty() || self.inputs.len() != self.encoders.len() {
+            return Err(Error::corrupt(
+                "the model's preprocessing has no inputs, or not one encoder for each",
+            ));
+        }
+        self.offsets = vec![0];
+        for (input, encoder) in self.inputs.iter().zip(&mut self.encoders) {
+            let fits = match (&*encoder, input.kind) {
+                (Encoder::Number(_), ColumnKind::Number | ColumnKind::Bool)
+                | (Encoder::Category(_), ColumnKind::Text)
+                | (Encoder::Time(_), ColumnKind::Time)
+                | (Encoder::Image { .. } | Encoder::Pixels { .. }, ColumnKind::Bytes) => true,
+                (Encoder::Vector(numbers), ColumnKind::Vector { width }) => numbers.len() == width,
+                _ => false,
+            };
+            if !fits || !encoder.restore() {
+                return Err(Error::corrupt(format!(
+                    "the preprocessing of column \"{}\" is damaged",
+                    input.name
+                )));
+            }
+            let end = self.offsets.last().copied().unwrap_or(0) + encoder.width();
+            if end > MAX_FEATURES {
+                let message = format!(
+                    "column \"{}\" brings the features to {end}, at most {MAX_FEATURES} are possible",
+                    input.name
+                );
+                return Err(Error::new(Kind::Data, message)
+                    .hint("Leave the column out with features => '{...}', or encode it by preprocess => '{\"categories\": \"target\"}'."));
+            }
+            self.offsets.push(end);
+        }
+        Ok(())
+    }
+
+    /// Features a row.
+    pub fn width(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    /// The image's shape, where there is one.
+    pub fn image(&self) -> Option<ImageShape> {
+        self.encoders.iter().find_map(|e| match e {
+            Encoder::Image { shape, .. } => Some(*shape),
+            _ => None,
+        })
+    }
+
+    /// The features, in the order of `Chunk::x`.
+    pub fn features(&self) -> Vec<Feature> {
+        self.inputs.iter().zip(&self.encoders).flat_map(|(i, e)| e.features(&i.name)).collect()
+    }
+
+    /// What a learner is told of these features.
+    pub fn schema(&self, task: Task, classes: usize, rows: usize) -> Schema {
+        Schema { features: self.features(), image: self.image(), task, classes, rows }
+    }
+
+    /// Encodes one value of one input into a row of features, or into the image.
+    #[inline]
+    pub fn put(&self, input: usize, value: Value, x: &mut [f64], image: &mut [u8]) -> Result<()> {
+        let slots = self.offsets[input]..self.offsets[input + 1];
+        self.encoders[input]
+            .put(value, None, &mut x[slots], image)
+            .map_err(|fault| fault.explain(&self.inputs[input].name, self.inputs[input].kind))
+    }
+
+    /// The numbers of all inputs, one feature each, where every input is a plain number: the fast path of scoring.
+    pub fn plain_numbers(&self) -> Option<Vec<encode::Number>> {
+        self.encoders
+            .iter()
+            .map(|e| match e {
+                Encoder::Number(n) if !n.indicator => Some(*n),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Bytes that it holds, for a cache's bound.
+    pub fn bytes(&self) -> usize {
+        let encoder = |e: &Encoder| match e {
+            Encoder::Category(c) => c.levels.iter().map(|l| 2 * l.len() + 100).sum(),
+            Encoder::Vector(v) => v.len() * 48,
+            _ => 200,
+        };
+        self.encoders.iter().map(encoder).sum::<usize>() + self.inputs.len() * 64
+    }
+
+    /// Drops what only the training rows need.
+    pub fn forget_training(&mut self) {
+        for e in &mut self.encoders {
+            if let Encoder::Category(c) = e {
+                c.forget_training();
+            }
+        }
+    }
+}
+
+fn needs_summary(column: &Column, plan: &options::Plan) -> bool {
+    match column.kind() {
+        ColumnKind::Text | ColumnKind::Bytes => true,
+        _ => plan.scale || plan.indicator || plan.missing == options::MissingPolicy::Mean,
+    }
+}
+
+/// Rows of a frame, encoded block by block as they are asked for.
+pub struct FrameRows<'a> {
+    frame: &'a Frame,
+    prepared: &'a Prepared,
+    /// The frame's column of each input.
+    columns: Vec<usize>,
+    rows: &'a [u32],
+    y: &'a [f64],
+    weight: &'a [f64],
+    /// For text columns: the code of each dictionary entry.
+    codes: Vec<Vec<u32>>,
+    /// The seed of cross-fitting, when these are the rows that the preprocessing was learnt on.
+    training: Option<u64>,
+}
+
+impl<'a> FrameRows<'a> {
+    /// Binds a frame's columns to the inputs by name. `rows` are the rows to give, `y` and `weight` go by the
+    /// frame's rows and may be empty. `training` is the seed that the preprocessing was learnt with, on these rows.
+    ///
+    /// # Errors
+    /// A column that is not there or of another kind, a text that the model refuses.
+    pub fn bind(
+        frame: &'a Frame,
+        prepared: &'a Prepared,
+        rows: &'a [u32],
+        y: &'a [f64],
+        weight: &'a [f64],
+        training: Option<u64>,
+    ) -> Result<FrameRows<'a>> {
+        let mut columns = vec![];
+        let mut codes = vec![];
+        for (input, encoder) in prepared.inputs.iter().zip(&prepared.encoders) {
+            let position = frame.position(&input.name)?;
+            let column = &frame.columns[position];
+            let same = column.kind() == input.kind
+                || matches!(
+                    (column.kind(), input.kind),
+                    (ColumnKind::Number | ColumnKind::Bool, ColumnKind::Number | ColumnKind::Bool)
+                );
+            if !same {
+                let (found, expected) = (encode::kind_name(column.kind()), encode::kind_name(input.kind));
+                return Err(Error::new(
+                    Kind::Type,
+                    format!("column \"{}\" is {found}, expected {expected}", input.name),
+                )
+                .hint("Cast it to the type that the model was trained on."));
+            }
+            codes.push(match (encoder, &column.data) {
+                (Encoder::Category(c), Data::Text(d)) => {
+                    let code = |t: &String| match c.code(Some(t)) {
+                        Ok(code) => Ok(code),
+                        Err(fault) => Err(fault.explain(&input.name, input.kind)),
+                    };
+                    d.values.iter().map(code).collect::<Result<Vec<u32>>>()?
+                }
+                _ => vec![],
+            });
+            columns.push(position);
+        }
+        Ok(FrameRows { frame, prepared, columns, rows, y, weight, codes, training })
+    }
+
+    fn read_column(&self, input: usize, rows: &[u32], into: &mut Buffer) -> Result<()> {
+        let column = &self.frame.columns[self.columns[input]];
+        let encoder = &self.prepared.encoders[input];
+        let width = self.prepared.width();
+        let slots = self.prepared.offsets[input]..self.prepared.offsets[input + 1];
+        let image = self.prepared.image().map_or(0, |s| s.bytes());
+        let explain = |i: usize, fault: encode::Fault| {
+            let e = fault.explain(&column.name, self.prepared.inputs[input].kind);
+            let detail = format!("Row {} of the source.", i + 1);
+            e.detail(detail)
+        };
+        let mut numbers = |n: &encode::Number, value: &dyn Fn(usize) -> f64| -> Result<()> {
+            for (r, i) in rows.iter().map(|i| *i as usize).enumerate() {
+                n.put(value(i), &mut into.x[r * width + slots.start..r * width + slots.end])
+                    .map_err(|f| explain(i, f))?;
+            }
+            Ok(())
+        };
+        match (encoder, &column.data) {
+            (Encoder::Number(n), Data::F32(v)) => numbers(n, &|i| f64::from(v[i])),
+            (Encoder::Number(n), Data::F64(v)) => numbers(n, &|i| v[i]),
+            (Encoder::Number(n), Data::I32(v)) if column.missing.is_empty() => {
+                numbers(n, &|i| f64::from(v[i]))
+            }
+            (Encoder::Number(n), _) => numbers(n, &|i| number(column.value(i))),
+            (Encoder::Category(c), Data::Text(d)) => {
+                let codes = &self.codes[input];
+                let none = c.code(None).unwrap_or(UNKNOWN);
+                for (r, i) in rows.iter().map(|i| *i as usize).enumerate() {
+                    let code = codes.get(d.codes[i] as usize).copied().unwrap_or(none);
+                    let fold = self.training.map(|seed| fold(seed, i as u64));
+                    c.put(code, fold, &mut into.x[r * width + slots.start..r * width + slots.end]);
+                }
+                Ok(())
+            }
+            _ => {
+                for (r, i) in rows.iter().map(|i| *i as usize).enumerate() {
+                    let x = &mut into.x[r * width + slots.start..r * width + slots.end];
+                    let picture = if matches!(encoder, Encoder::Image { .. }) {
+                        &mut into.images[r * image..(r + 1) * image]
+                    } else {
+                        &mut []
+                    };
+                    encoder.put(column.value(i), None, x, picture).map_err(|f| explain(i, f))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Rows for FrameRows<'_> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()> {
+        let rows = &self.rows[range.clone()];
+        into.clear(range.start as u64);
+        into.rows = rows.len();
+        into.x.resize(rows.len() * self.prepared.width(), 0.0);
+        into.images.resize(rows.len() * self.prepared.image().map_or(0, |s| s.bytes()), 0);
+        for input in 0..self.columns.len() {
+            self.read_column(input, rows, into)?;
+        }
+        if !self.y.is_empty() {
+            into.y.extend(rows.iter().map(|i| self.y[*i as usize]));
+        }
+        if !self.weight.is_empty() {
+            into.weight.extend(rows.iter().map(|i| self.weight[*i as usize]));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! The target column: what the task is, which classes there are, and each row's number.
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Column, Data, Value};
+use crate::schema::Task;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+/// An integer target with at most this many distinct values is a class, when nothing else says what it is.
+const FEW: usize = 20;
+/// More classes than this are a mistake, such as an identifier.
+const MAX_CLASSES: usize = 1000;
+
+/// A target, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Regression or classification.
+    pub task: Task,
+    /// Labels by class number: false before true, numbers ascending, texts by their bytes. Empty for regression.
+    pub classes: Vec<String>,
+    /// Each row's value or class number.
+    pub y: Vec<f64>,
+}
+
+/// Sorts labels as their type wants and still knows them by text.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'a> {
+    Bool(bool),
+    /// The order-preserving integer image of a finite f64.
+    Number(i64),
+    Text(Cow<'a, str>),
+}
+
+fn key(value: Value<'_>) -> Option<Key<'_>> {
+    match value {
+        Value::Bool(b) => Some(Key::Bool(b)),
+        Value::Number(x) => {
+            let bits = (x + 0.0).to_bits() as i64; // -0.0 is 0.0
+            Some(Key::Number(bits ^ (((bits >> 63) as u64) >> 1) as i64))
+        }
+        Value::Text(t) => Some(Key::Text(Cow::Borrowed(t))),
+        _ => None,
+    }
+}
+
+/// A value's label, as the server would print it.
+fn label(value: Value) -> String {
+    match value {
+        Value::Bool(b) => b.to_string(),
+        Value::Number(x) => format!("{x}"),
+        Value::Text(t) => t.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The label of a value, or none for a missing one and for types that are no labels.
+pub fn text(value: Value) -> Option<String> {
+    key(value).map(|_| label(value))
+}
+
+/// Refuses a target with missing values, and counts them.
+fn refuse_missing(column: &Column) -> Result<()> {
+    let missing = (0..column.len()).filter(|i| column.value(*i) == Value::Missing).count();
+    if missing > 0 {
+        let name = &column.name;
+        let message =
+            format!("target column \"{name}\" is NULL or NaN in {missing} of {} rows", column.len());
+        return Err(Error::new(Kind::Null, message)
+            .hint(format!("Leave these rows out: source => 'SELECT ... WHERE {name} IS NOT NULL'.")));
+    }
+    Ok(())
+}
+
+fn wrong_type(column: &Column, expected: &str) -> Error {
+    let found = crate::prepare::encode::kind_name(column.kind());
+    Error::new(Kind::Type, format!("target column \"{}\" is {found}, expected {expected}", column.name))
+}
+
+/// Reads the target of a training. `asked` is the user's task; `allowed` are the algorithm's.
+///
+/// # Errors
+/// Missing or infinite values, one class only, too many classes, a type or task that does not serve.
+pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: &str) -> Result<Target> {
+    refuse_missing(column)?;
+    let name = &column.name;
+    let numeric =
+        matches!(column.data, Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Bool(_));
+    let supervised: Vec<Task> = allowed.iter().copied().filter(|t| *t != Task::Clustering).collect();
+    let task = match (asked, &supervised[..]) {
+        (_, []) => {
+            let message = format!("algorithm \"{algorithm}\" takes no target, found \"{name}\"");
+            return Err(Error::new(Kind::Unsupported, message).hint("Leave the target out: target => NULL."));
+        }
+        (Some(t), _) => t,
+        (None, [only]) => *only,
+        (None, _) => match &column.data {
+            Data::F32(_) | Data::F64(_) => Task::Regression,
+            Data::I32(_) | Data::I64(_) if distinct(column, FEW + 1) > FEW => Task::Regression,
+            _ => Task::Classification,
+        },
+    };
+    if !allowed.contains(&task) {
+        let can: Vec<&str> = allowed.iter().map(|t| t.name()).collect();
+        let message =
+            format!("algorithm \"{algorithm}\" does not do {}, only {}", task.name(), can.join(", "));
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("SELECT name, tasks FROM damson.algorithms() shows which do."));
+    }
+    match task {
+        Task::Regression if !numeric => Err(wrong_type(column, "a number for regression")
+            .hint("Use a classification algorithm, or task => 'classification'.")),
+        Task::Regression => Ok(Target { task, classes: vec![], y: numbers(column)? }),
+        Task::Classification => {
+            let mut found: BTreeMap<Key, (String, f64)> = BTreeMap::new();
+            for i in 0..column.len() {
+                let value = column.value(i);
+                let key = key(value).ok_or_else(|| wrong_type(column, "text, boolean or a number"))?;
+                found.entry(key).or_insert_with(|| (label(value), 0.0));
+                if found.len() > MAX_CLASSES {
+                    let message = format!("target column \"{name}\" has more than {MAX_CLASSES} classes");
+                    return Err(Error::new(Kind::Data, message)
+                        .hint("For a numeric target use task => 'regression'."));
+                }
+            }
+            if found.len() < 2 {
+                let only = found.values().next().map(|(l, _)| format!(" (\"{l}\")")).unwrap_or_default();
+                let message =
+                    format!("target column \"{name}\" has {} class{only}, expected two or more", found.len());
+                return Err(
+                    Error::new(Kind::Data, message).hint("Check the source's WHERE clause and the target.")
+                );
+            }
+            for (number, entry) in found.values_mut().enumerate() {
+                entry.1 = number as f64;
+            }
+            let number = |i| key(column.value(i)).and_then(|k| found.get(&k)).map_or(0.0, |e| e.1);
+            let y = (0..column.len()).map(number).collect();
+            Ok(Target { task, classes: found.into_values().map(|e| e.0).collect(), y })
+        }
+        Task::Clustering => {
+            Err(Error::new(Kind::Parameter, format!("clustering takes no target, found \"{name}\""))
+                .hint("Leave the target out: target => NULL."))
+        }
+    }
+}
+
+/// Class numbers and values of single targets, for a model that knows its classes.
+pub struct Labels {
+    task: Task,
+    classes: Vec<String>,
+    known: HashMap<String, f64>,
+}
+
+impl Labels {
+    /// For a task and its classes.
+    pub fn new(task: Task, classes: &[String]) -> Self {
+        let known = classes.iter().enumerate().map(|(i, c)| (c.clone(), i as f64)).collect();
+        Labels { task, classes: classes.to_vec(), known }
+    }
+
+    /// The number of one target.
+    ///
+    /// # Errors
+    /// A missing or infinite value, a class that the model does not know, a type that does not serve.
+    pub fn number(&self, column: &str, value: Value) -> Result<f64> {
+        match (self.task, value) {
+            (_, Value::Missing) => {
+                Err(Error::new(Kind::Null, format!("target column \"{column}\" is NULL or NaN")).hint(
+                    format!("Leave these rows out: source => 'SELECT ... WHERE {column} IS NOT NULL'."),
+                ))
+            }
+            (Task::Regression, Value::Number(x)) if x.is_finite() => Ok(x),
+            (Task::Regression, Value::Bool(b)) => Ok(f64::from(b)),
+            (Task::Regression, Value::Number(_)) => {
+                Err(Error::new(Kind::Data, format!("target column \"{column}\" is infinite")))
+            }
+            (Task::Regression, _) => Err(Error::new(
+                Kind::Type,
+                format!("target column \"{column}\" is not a number, expected one for regression"),
+            )),
+            _ => {
+                let label = label(value);
+                self.known.get(label.as_str()).copied().ok_or_else(|| {
+                    let message =
+                        format!("target column \"{column}\" is \"{label}\", which is no class of the model");
+                    Error::new(Kind::Data, message)
+                        .hint(format!("Its classes are: {}.", self.classes.join(", ")))
+                })
+            }
+        }
+    }
+}
+
+/// Reads the target of an evaluation, for a model that knows its classes.
+///
+/// # Errors
+/// As [`Labels::number`].
+pub fn apply(column: &Column, task: Task, classes: &[String]) -> Result<Vec<f64>> {
+    refuse_missing(column)?;
+    let labels = Labels::new(task, classes);
+    (0..column.len()).map(|i| labels.number(&column.name, column.value(i))).collect()
+}
+
+fn numbers(column: &Column) -> Result<Vec<f64>> {
+    let labels = Labels::new(Task::Regression, &[]);
+    (0..column.len()).map(|i| labels.number(&column.name, column.value(i))).collect()
+}
+
+/// Distinct values of a column, counted up to `most`.
+fn distinct(column: &Column, most: usize) -> usize {
+    let mut seen = std::collections::BTreeSet::new();
+    for i in 0..column.len() {
+        if let Some(k) = key(column.value(i)) {
+            seen.insert(k);
+        }
+        if seen.len() >= most {
+            break;
+        }
+    }
+    seen.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    const BOTH: &[Task] = &[Task::Regression, Task::Classification];
+
+    fn column(data: Data) -> Column {
+        Column { name: "y".into(), data, missing: vec![] }
+    }
+
+    #[test]
+    fn infers_the_task_from_the_type() {
+        let task = |data| learn(&column(data), None, BOTH, "a").unwrap().task;
+        assert_eq!(task(Data::F64(vec![0.0, 1.0])), Task::Regression);
+        assert_eq!(task(Data::I32((0..100).collect())), Task::Regression);
+        assert_eq!(task(Data::I32(vec![3, 1, 3])), Task::Classification);
+        assert_eq!(task(Data::Bool(vec![0, 1])), Task::Classification);
+    }
+
+    #[test]
+    fn orders_classes_by_value() {
+        let t = learn(&column(Data::I32(vec![10, -2, 9, 10])), None, BOTH, "a").unwrap();
+        assert_eq!((t.classes, t.y), (vec!["-2".into(), "9".into(), "10".into()], vec![2.0, 0.0, 1.0, 2.0]));
+        let t = learn(&column(Data::F64(vec![0.5, -0.5])), Some(Task::Classification), BOTH, "a").unwrap();
+        assert_eq!(t.classes, ["-0.5", "0.5"]);
+        let t = learn(&column(Data::Bool(vec![1, 0])), None, BOTH, "a").unwrap();
+        assert_eq!(
+            (&t.classes[..], apply(&column(Data::Bool(vec![1, 0])), t.task, &t.classes).unwrap()),
+            (&["false".to_string(), "true".into()][..], vec![1.0, 0.0])
+        );
+    }
+
+    #[test]
+    fn refuses_missing_single_class_and_wrong_type() {
+        let kind = |data, asked| learn(&column(data), asked, BOTH, "a").unwrap_err().kind;
+        assert_eq!(kind(Data::F64(vec![1.0, f64::NAN]), None), Kind::Null);
+        assert_eq!(kind(Data::Bool(vec![1, 1]), None), Kind::Data);
+        assert_eq!(kind(Data::F64(vec![f64::INFINITY]), None), Kind::Data);
+        assert_eq!(kind(Data::Time(vec![1, 2]), None), Kind::Type);
+        assert_eq!(kind(Data::I64((0..2000).collect()), Some(Task::Classification)), Kind::Data);
+        assert_eq!(kind(Data::I64(vec![1, 2]), Some(Task::Clustering)), Kind::Unsupported);
+    }
+}

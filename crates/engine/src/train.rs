@@ -1,0 +1,450 @@
+//! Training, whole: from a frame and a request to an artifact with its metrics.
+//!
+//! read target → hold rows out → learn preprocessing on the training rows → fit → measure → pack. With folds, the
+//! same on each fold first; then the model is fitted on all rows.
+
+use crate::algorithms;
+use crate::artifact::{self, Card};
+use crate::error::{Error, Kind, Result};
+use crate::fingerprint::fingerprint;
+use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::learner::{Algorithm, Cx, Input, Observer};
+use crate::metrics;
+use crate::params::Values;
+use crate::prepare::options::Options;
+use crate::prepare::summary::TargetColumns;
+use crate::prepare::{FrameRows, Prepared};
+use crate::schema::{Schema, Task};
+use crate::scorer::{measure, measure_clusters, score_all};
+use crate::split::{self, Split, Times};
+use crate::target::{self, Target};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What to train.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The algorithm's name.
+    pub algorithm: String,
+    /// Its parameters, a JSON object.
+    pub params: String,
+    /// Options of preprocessing, a JSON object.
+    pub preprocess: String,
+    /// The target column; none for clustering.
+    pub target: Option<String>,
+    /// The task, where the target's type leaves it open.
+    pub task: Option<Task>,
+    /// The columns to learn from, in the order in which scalars will be bound; none for all that have no other role.
+    pub features: Option<Vec<String>>,
+    /// A column of row weights.
+    pub weight: Option<String>,
+    /// How rows are held out.
+    pub split: Split,
+    /// The column that `Split::Time` orders by.
+    pub time_column: Option<String>,
+    /// Folds of cross-validation, or 0.
+    pub folds: usize,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Bytes that the frame and the training may take.
+    pub max_memory: u64,
+}
+
+/// A metric of a whole model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Of which rows: `train`, `test`, `cv` (the mean over folds) or `cv_std`.
+    pub split: String,
+    /// Its name, scikit-learn's.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A metric of one round of training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundMetric {
+    /// The round, epoch or tree, from 1.
+    pub round: usize,
+    /// Its name, such as `train_loss`.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A trained model with all that is known of its making.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The model, to store.
+    pub artifact: Vec<u8>,
+    /// What it is.
+    pub card: Card,
+    /// How good it is.
+    pub metrics: Vec<Metric>,
+    /// The one metric to show: the task's main one, on the rows that were not trained on where there are such.
+    pub headline: Option<Metric>,
+    /// How training went.
+    pub rounds: Vec<RoundMetric>,
+    /// Seconds taken by preprocessing, fitting and measuring.
+    pub seconds: [(&'static str, f64); 3],
+}
+
+/// Checks what can be checked before any row is read: the algorithm, its parameters, the options.
+pub fn check(request: &Request) -> Result<()> {
+    let algorithm = algorithms::find(&request.algorithm)?;
+    let info = algorithm.info();
+    Values::parse(info.name, info.params, &request.params)?;
+    Options::parse(&request.preprocess, info.input)?;
+    let unsupervised = info.tasks.contains(&Task::Clustering);
+    if request.target.is_none() && !unsupervised {
+        return Err(Error::new(Kind::Parameter, format!("algorithm \"{}\" needs a target", info.name))
+            .hint("Name the column to predict: target => 'column'."));
+    }
+    if request.target.is_none() && (request.split != Split::None || request.folds > 0) {
+        return Err(Error::new(
+            Kind::Parameter,
+            "without a target there is nothing to measure on held-out rows",
+        )
+        .hint("Use split => 'none' and no folds."));
+    }
+    if matches!(request.split, Split::Time { .. }) && request.time_column.is_none() {
+        return Err(Error::new(Kind::Parameter, "a split by time needs a time column")
+            .hint("Name it: time_column => 'column'."));
+    }
+    if request.folds == 1 || request.folds > 100 {
+        return Err(Error::new(
+            Kind::Parameter,
+            format!("folds is {}, expected 0 or 2 .. 100", request.folds),
+        ));
+    }
+    if request.folds > 0 && request.split != Split::None {
+        return Err(Error::new(Kind::Parameter, "cross-validation and a hold-out split exclude each other")
+            .hint("Use split => 'none' with folds: each row is tested once, and the model is fitted on all rows."));
+    }
+    Ok(())
+}
+
+/// What is fixed before rows are dealt.
+struct Setting<'a> {
+    frame: &'a Frame,
+    algorithm: &'static dyn Algorithm,
+    params: Values,
+    options: Options,
+    columns: Vec<usize>,
+    target: Target,
+    weight: Vec<f64>,
+    request: &'a Request,
+}
+
+/// One fitted model.
+struct Fitted {
+    prepared: Prepared,
+    schema: Schema,
+    payload: Vec<u8>,
+    prepare_seconds: f64,
+    fit_seconds: f64,
+}
+
+/// Trains a model on the current rayon pool.
+///
+/// # Errors
+/// Everything that the request, the data or the algorithm can be wrong about; nothing is kept of a failed training.
+pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
+    check(request)?;
+    let algorithm = algorithms::find(&request.algorithm)?;
+    let info = algorithm.info();
+    if frame.rows == 0 {
+        return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
+            .hint("Run the source by itself to see why it is empty."));
+    }
+    let setting = Setting {
+        frame: &frame,
+        algorithm,
+        params: Values::parse(info.name, info.params, &request.params)?,
+        options: Options::parse(&request.preprocess, info.input)?,
+        columns: feature_columns(&frame, request, info.input)?,
+        target: read_target(&frame, request, algorithm)?,
+        weight: read_weight(&frame, request)?,
+        request,
+    };
+    if let Some(unknown) = setting
+        .options
+        .named_columns()
+        .iter()
+        .find(|n| !setting.columns.iter().any(|c| frame.columns[*c].name == **n))
+    {
+        return Err(Error::new(
+            Kind::UnknownColumn,
+            format!("preprocess names column \"{unknown}\", which is no feature"),
+        ));
+    }
+    let recorder = Recorder { inner: cx.observer, rounds: Mutex::new(vec![]), on: AtomicBool::new(false) };
+    let cx = &Cx { observer: &recorder, ..*cx };
+    let classes = setting.target.classes.len();
+    let labels = (classes > 0).then_some(&setting.target.y[..]);
+
+    let mut metrics = vec![];
+    let mut measured = 0.0;
+    if request.folds > 0 {
+        let folds = split::folds(frame.rows, request.folds, labels, request.seed)?;
+        let mut all: Vec<Vec<(String, f64)>> = vec![];
+        for (i, test) in folds.iter().enumerate() {
+            cx.observer.progress(i, request.folds, "fold");
+            let fitted = setting.fit(&split::others(frame.rows, test), cx)?;
+            let start = Instant::now();
+            all.push(setting.measure(&fitted, test, cx)?);
+            measured += start.elapsed().as_secs_f64();
+        }
+        metrics.extend(summarise_folds(&all));
+    }
+    let times = match (&request.split, &request.time_column) {
+        (Split::Time { .. }, Some(name)) => Some(read_times(&frame.columns[frame.position(name)?])?),
+        _ => None,
+    };
+    let times = times.as_ref().map(|t| match t {
+        TimeValues::Whole(v) => Times::Whole(v),
+        TimeValues::Numbers(v) => Times::Numbers(v),
+    });
+    let parts = request.split.apply(frame.rows, labels, times, request.seed)?;
+    recorder.on.store(true, Ordering::Relaxed);
+    let fitted = setting.fit(&parts.train, cx)?;
+    recorder.on.store(false, Ordering::Relaxed);
+
+    let start = Instant::now();
+    let (name, rows) = if parts.test.is_empty() { ("train", &parts.train) } else { ("test", &parts.test) };
+    let found = setting.measure(&fitted, rows, cx)?;
+    metrics.extend(found.into_iter().map(|(metric, value)| Metric {
+        split: name.into(),
+        name: metric,
+        value,
+    }));
+    measured += start.elapsed().as_secs_f64();
+
+    let mut used = setting.columns.clone();
+    used.extend(request.target.as_ref().map(|t| frame.position(t)).transpose()?);
+    used.extend(request.weight.as_ref().map(|w| frame.position(w)).transpose()?);
+    let card = Card {
+        algorithm: info.name.into(),
+        algorithm_version: info.version,
+        task: setting.target.task,
+        target: request.target.clone(),
+        classes: setting.target.classes.clone(),
+        inputs: fitted.prepared.inputs.clone(),
+        params: setting.params.to_json().to_string(),
+        preprocess: setting.options.values.to_json().to_string(),
+        seed: request.seed,
+        train_rows: parts.train.len() as u64,
+        test_rows: parts.test.len() as u64,
+        fingerprint: fingerprint(&frame, &used),
+        engine_version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let artifact = artifact::pack(&card, &fitted.prepared, &fitted.payload)?;
+    let rounds = recorder.rounds.into_inner().unwrap_or_else(|e| e.into_inner());
+    let headline = headline(setting.target.task, classes, &metrics);
+    let seconds = [("prepare", fitted.prepare_seconds), ("fit", fitted.fit_seconds), ("evaluate", measured)];
+    Ok(Trained { artifact, card, metrics, headline, rounds, seconds })
+}
+
+impl Setting<'_> {
+    fn fit(&self, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+        let start = Instant::now();
+        let classes = self.target.classes.len();
+        if classes > 0 {
+            let first = rows.first().map(|r| self.target.y[*r as usize]);
+            if rows.iter().all(|r| Some(self.target.y[*r as usize]) == first) {
+                return Err(Error::new(
+                    Kind::Data,
+                    "the training rows are of one class, expected two or more",
+                )
+                .hint("Use split => 'stratified', or 'none'."));
+            }
+        }
+        let target = (!self.target.y.is_empty()).then_some(TargetColumns {
+            y: &self.target.y,
+            classes,
+            seed: self.request.seed,
+        });
+        let input = self.algorithm.info().input;
+        let mut prepared =
+            Prepared::fit(self.frame, &self.columns, rows, &self.options, input, target.as_ref(), cx)?;
+        let schema = prepared.schema(self.target.task, classes, rows.len());
+        let needed = self.frame.bytes()
+            + (self.target.y.len() + self.weight.len()) as u64 * 8
+            + self.algorithm.memory(&self.params, &schema)?;
+        if needed > self.request.max_memory {
+            let mib = |b: u64| b.div_ceil(1 << 20);
+            let message = format!(
+                "training needs about {} MiB, and damson.max_memory allows {} MiB",
+                mib(needed),
+                mib(self.request.max_memory)
+            );
+            return Err(Error::new(Kind::Memory, message).hint(format!(
+                "SET damson.max_memory = '{}MB', or train on a sample: source => 'SELECT ... TABLESAMPLE SYSTEM (10)'.",
+                mib(needed)
+            )));
+        }
+        let source = FrameRows::bind(
+            self.frame,
+            &prepared,
+            rows,
+            &self.target.y,
+            &self.weight,
+            Some(self.request.seed),
+        )?;
+        let prepare_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let payload = self.algorithm.fit(&self.params, &schema, &source, cx)?;
+        let fit_seconds = start.elapsed().as_secs_f64();
+        prepared.forget_training();
+        Ok(Fitted { prepared, schema, payload, prepare_seconds, fit_seconds })
+    }
+
+    fn measure(&self, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Vec<(String, f64)>> {
+        let model = self.algorithm.load(&fitted.payload, &fitted.schema)?;
+        let source = FrameRows::bind(self.frame, &fitted.prepared, rows, &[], &[], None)?;
+        let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
+        if self.target.task == Task::Clustering {
+            return measure_clusters(&fitted.schema, &source, &scores);
+        }
+        let pick = |v: &[f64]| -> Vec<f64> {
+            if v.is_empty() { vec![] } else { rows.iter().map(|r| v[*r as usize]).collect() }
+        };
+        let (y, weight) = (pick(&self.target.y), pick(&self.weight));
+        Ok(measure(self.target.task, self.target.classes.len(), &y, &scores, &weight))
+    }
+}
+
+/// The frame's columns to learn from.
+fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec<usize>> {
+    let roles = [&request.target, &request.weight, &request.time_column];
+    let role = |name: &str| roles.iter().any(|r| r.as_deref() == Some(name));
+    for name in roles.into_iter().flatten() {
+        frame.position(name)?;
+    }
+    if let Some(names) = &request.features {
+        let mut columns = vec![];
+        for name in names {
+            let position = frame.position(name)?;
+            if request.target.as_ref() == Some(name) || request.weight.as_ref() == Some(name) {
+                let message = format!("column \"{name}\" is a feature and the target or weight at once");
+                return Err(Error::new(Kind::Parameter, message));
+            }
+            if columns.contains(&position) {
+                return Err(Error::new(Kind::Parameter, format!("feature \"{name}\" is named twice")));
+            }
+            columns.push(position);
+        }
+        if columns.is_empty() {
+            return Err(Error::new(Kind::Parameter, "features is empty, expected one or more column names"));
+        }
+        return Ok(columns);
+    }
+    let free: Vec<usize> = (0..frame.columns.len()).filter(|c| !role(&frame.columns[*c].name)).collect();
+    let images: Vec<usize> =
+        free.iter().copied().filter(|c| frame.columns[*c].kind() == ColumnKind::Bytes).collect();
+    match (&free[..], &images[..]) {
+        ([], _) => Err(Error::new(Kind::Data, "the source has no column left to learn from")),
+        // A table of images usually has identifiers beside them; a network reads the images.
+        (_, [one]) if input == Input::Image => Ok(vec![*one]),
+        _ => Ok(free),
+    }
+}
+
+fn read_target(frame: &Frame, request: &Request, algorithm: &dyn Algorithm) -> Result<Target> {
+    let info = algorithm.info();
+    match &request.target {
+        Some(name) => {
+            target::learn(&frame.columns[frame.position(name)?], request.task, info.tasks, info.name)
+        }
+        None => Ok(Target { task: Task::Clustering, classes: vec![], y: vec![] }),
+    }
+}
+
+fn read_weight(frame: &Frame, request: &Request) -> Result<Vec<f64>> {
+    let Some(name) = &request.weight else { return Ok(vec![]) };
+    let column = &frame.columns[frame.position(name)?];
+    let weight = |i: usize| match column.value(i) {
+        Value::Number(w) if w > 0.0 && w.is_finite() => Ok(w),
+        Value::Number(w) => Err(Error::new(
+            Kind::Data,
+            format!("weight column \"{name}\" is {w} in row {}, expected above 0", i + 1),
+        )),
+        Value::Missing => {
+            Err(Error::new(Kind::Null, format!("weight column \"{name}\" is NULL in row {}", i + 1)))
+        }
+        _ => Err(Error::new(Kind::Type, format!("weight column \"{name}\" is not a number"))),
+    };
+    (0..column.len()).map(weight).collect()
+}
+
+enum TimeValues {
+    Whole(Vec<i64>),
+    Numbers(Vec<f64>),
+}
+
+fn read_times(column: &Column) -> Result<TimeValues> {
+    match &column.data {
+        Data::Time(v) => Ok(TimeValues::Whole(v.clone())),
+        Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) => Ok(TimeValues::Numbers(
+            (0..column.len()).map(|i| crate::prepare::summary::number(column.value(i))).collect(),
+        )),
+        _ => Err(Error::new(
+            Kind::Type,
+            format!("time column \"{}\" is neither a date, a timestamp nor a number", column.name),
+        )),
+    }
+}
+
+/// Means and standard deviations over folds, of the metrics that every fold has.
+fn summarise_folds(folds: &[Vec<(String, f64)>]) -> Vec<Metric> {
+    let mut out = vec![];
+    for (name, _) in folds.first().into_iter().flatten() {
+        let values: Vec<f64> =
+            folds.iter().filter_map(|f| f.iter().find(|(n, _)| n == name).map(|(_, v)| *v)).collect();
+        if values.len() == folds.len() {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64;
+            out.push(Metric { split: "cv".into(), name: name.clone(), value: mean });
+            out.push(Metric { split: "cv_std".into(), name: name.clone(), value: variance.sqrt() });
+        }
+    }
+    out
+}
+
+/// The task's main metric, on held-out rows where there are such; where the data leave it undefined, the first that
+/// is defined.
+fn headline(task: Task, classes: usize, metrics: &[Metric]) -> Option<Metric> {
+    let main = metrics::headline(task, classes).name;
+    let of = |split: &str| {
+        let mut there = metrics.iter().filter(|m| m.split == split);
+        let first = there.clone().next();
+        there.find(|m| m.name == main).or(first).cloned()
+    };
+    ["test", "cv", "train"].into_iter().find_map(of)
+}
+
+/// Passes everything on, and keeps the rounds of the fit that counts.
+struct Recorder<'a> {
+    inner: &'a dyn Observer,
+    rounds: Mutex<Vec<RoundMetric>>,
+    on: AtomicBool,
+}
+
+impl Observer for Recorder<'_> {
+    fn progress(&self, done: usize, total: usize, what: &str) {
+        self.inner.progress(done, total, what);
+    }
+
+    fn metric(&self, round: usize, name: &str, value: f64) {
+        if self.on.load(Ordering::Relaxed) {
+            let mut rounds = self.rounds.lock().unwrap_or_else(|e| e.into_inner());
+            rounds.push(RoundMetric { round, name: name.into(), value });
+        }
+        self.inner.metric(round, name, value);
+    }
+
+    fn warning(&self, message: &str) {
+        self.inner.warning(message);
+    }
+}
