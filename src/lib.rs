@@ -3,12 +3,16 @@
 //! ```text
 //! crates/engine   learners, frames, metrics, artifacts: pure Rust        crates/nn   the neural engine
 //!        ▲
+//! src/api         one file a verb of SQL
+//! src/catalog     models, versions, aliases, grants: the only SQL against sql/catalog.sql
 //! src/pg          the server: queries into frames, datums, errors, threads, settings
 //! src/lib.rs      this map, and _PG_init
 //! ```
 
 use pgrx::prelude::*;
 
+mod api;
+pub mod catalog;
 pub mod pg;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -18,10 +22,4 @@ pub mod pg;
 pub extern "C-unwind" fn _PG_init() {
     pg::settings::register();
     pg::work::forbid_global_pool();
-}
-
-/// The version of the extension's library.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn library_version() -> &'static std::ffi::CStr {
-    c"0.1.0"
 }

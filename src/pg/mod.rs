@@ -4,8 +4,10 @@
 //! - [`query`]: runs a user's query into a frame.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
+//! - [`change`]: whether the catalog changed.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
+pub mod change;
 pub mod datum;
 pub mod error;
 pub mod role;

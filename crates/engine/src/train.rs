@@ -125,6 +125,14 @@ pub fn check(request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// The task that `train` would find, from the target alone.
+///
+/// # Errors
+/// Those of `train` about the algorithm and the target.
+pub fn task(frame: &Frame, request: &Request) -> Result<Task> {
+    Ok(read_target(frame, request, algorithms::find(&request.algorithm)?)?.task)
+}
+
 /// What is fixed before rows are dealt.
 struct Setting<'a> {
     frame: &'a Frame,

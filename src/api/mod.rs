@@ -1,0 +1,12 @@
+//! The verbs of SQL, one file each: arguments in, rows out, no logic. `#[pg_extern]` appears here alone. Each gives
+//! its exact `CREATE` statement with volatility, strictness and parallel safety, and its comment, from which the
+//! reference is made: the first line sums up, the last one is an example.
+
+mod algorithms;
+mod deploy;
+mod describe;
+mod drop_model;
+mod grant_model;
+mod rename_model;
+mod rollback;
+mod version;

@@ -1,0 +1,42 @@
+//! The catalog: the only SQL against the tables of `sql/catalog.sql`. Callers: `src/api`.
+//!
+//! - [`reference`]: `name`, `name@alias`, `name@7`.
+//! - [`resolve`]: from a reference to a loaded model, with the current user's rights; [`cache`] keeps the loaded.
+//! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind. [`deployments`]: aliases.
+//! - [`description`]: one version as rows to read.
+//!
+//! Invariants: every statement names its objects with their schemas and runs as the tables' owner
+//! ([`crate::pg::role`]); rights of the current user are checked here and nowhere else; whatever writes ends
+//! with an announcement ([`crate::pg::change`]).
+
+mod cache;
+pub mod deployments;
+pub mod description;
+pub mod models;
+pub mod reference;
+pub mod resolve;
+pub mod versions;
+
+use crate::pg::error::Result;
+use crate::pg::role;
+use crate::pg::spi::{self, Param, Rows};
+use std::ffi::CStr;
+
+pub use crate::pg::change::generation;
+pub use resolve::{Resolved, resolve};
+
+pgrx::extension_sql_file!("../../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!("../../sql/views.sql", name = "views", requires = ["catalog"]);
+
+/// The schema whose owner owns the tables.
+const SCHEMA: &CStr = c"damson_catalog";
+
+/// Reads under the snapshot of the calling statement.
+fn read(sql: &str, params: &[Param]) -> Result<Rows> {
+    role::as_owner_of(SCHEMA, || spi::select(sql, params))
+}
+
+/// Writes, or reads what is committed by now.
+fn write(sql: &str, params: &[Param]) -> Result<Rows> {
+    role::as_owner_of(SCHEMA, || spi::execute(sql, params))
+}
