@@ -3,7 +3,7 @@ XTASK := cargo run --release --quiet -p xtask --
 PG ?= 15
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt install psql stop clean
+.PHONY: help setup demo test fmt install package bench psql stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 |/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -11,12 +11,25 @@ help: ## this list
 setup: ## install what is missing: Debian packages, Python environment
 	@scripts/setup.sh
 
+demo: setup ## build, start a private server, load real data, tell the story in SQL
+	@$(XTASK) demo --pg $(PG)
+
+test: setup ## every check and test on PG 15 and 18; ONLY=name runs one, PG=15 one version
+	@$(XTASK) test $(if $(ONLY),--only $(ONLY)) $(if $(filter command line environment,$(origin PG)),--pg $(PG))
+
 fmt: ## format the Rust code
 	@cargo fmt --all
 
 install: ## install into a server: PG_CONFIG=/path/to/pg_config [DESTDIR=dir]
 	@test -n "$(PG_CONFIG)" || { echo "say which server: make install PG_CONFIG=/path/to/pg_config"; exit 1; }
 	@$(XTASK) install --pg-config $(PG_CONFIG) $(if $(DESTDIR),--destdir $(DESTDIR))
+
+package: ## a tarball that installs without Rust: PG_CONFIG=/path/to/pg_config
+	@test -n "$(PG_CONFIG)" || { echo "say which server: make package PG_CONFIG=/path/to/pg_config"; exit 1; }
+	@$(XTASK) package --pg-config $(PG_CONFIG)
+
+bench: setup ## benchmarks against peers; BENCH=name runs one
+	@$(XTASK) bench $(BENCH)
 
 psql: setup ## build, install, start the private server PG=15, open psql in it
 	@$(XTASK) psql --pg $(PG)

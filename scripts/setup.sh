@@ -4,9 +4,10 @@
 # missing, and takes a second when nothing is. Rust is not its business: https://rustup.rs installs it.
 #
 #   scripts/setup.sh            everything: packages and Python environment
+#   scripts/setup.sh bench      the benchmarks' own Python environment, with the peers
 #   scripts/setup.sh build 17   only what building for the machine's PostgreSQL 17 needs
 #
-# DAMSON_CACHE, when set, is a folder outside the checkout that keeps the Python environment between clones.
+# DAMSON_CACHE, when set, is a folder outside the checkout that keeps the environments between clones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +16,7 @@ major=${2:-15}
 
 packages=(ca-certificates gcc libc6-dev clang libclang-dev make
           "postgresql-$major" "postgresql-server-dev-$major")
-[ "$what" = all ] && packages+=(python3-venv)
+[ "$what" = build ] || packages+=(python3-venv)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -55,25 +56,34 @@ else
     say "Debian packages: all there"
 fi
 command -v cargo >/dev/null || say "note: there is no cargo in PATH; https://rustup.rs installs Rust"
-[ "$what" = all ] || exit 0
 
-# The environment is made aside and moved into place, so that a broken download leaves none. It carries the
-# digest of its requirements: a changed list makes a new one.
-digest=$(sha256sum tests/requirements.txt | cut -c1-16)
-place=build/venv
-[ -z "${DAMSON_CACHE:-}" ] || place=$DAMSON_CACHE/venv-$digest
-if [ "$(cat "$place/requirements.digest" 2>/dev/null || true)" != "$digest" ]; then
-    say "making the Python environment $place: $(grep -v '^#' tests/requirements.txt | xargs)"
-    rm -rf "$place"
-    mkdir -p "$(dirname "$place")"
-    python3 -m venv "$place"
-    "$place/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt >&2
-    echo "$digest" >"$place/requirements.digest"
-else
-    say "Python environment: $place is there"
-fi
-if [ "$place" != build/venv ]; then
-    mkdir -p build
-    rm -rf build/venv
-    ln -s "$place" build/venv
-fi
+
+# A Python environment in build/NAME. It carries the digest of its requirements, written last: a changed
+# list, or a download that broke, makes it anew.
+environment() {
+    local name=$1 requirements=$2 place=build/$1 digest
+    digest=$(sha256sum "$requirements" | cut -c1-16)
+    [ -z "${DAMSON_CACHE:-}" ] || place=$DAMSON_CACHE/$name-$digest
+    if [ "$(cat "$place/requirements.digest" 2>/dev/null || true)" = "$digest" ]; then
+        say "Python environment: $place is there"
+    else
+        say "making the Python environment $place: $(grep -v '^#' "$requirements" | xargs)"
+        rm -rf "$place"
+        mkdir -p "$(dirname "$place")"
+        python3 -m venv "$place"
+        "$place/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >&2
+        echo "$digest" >"$place/requirements.digest"
+    fi
+    if [ "$place" != "build/$name" ]; then
+        mkdir -p build
+        rm -rf "build/$name"
+        ln -s "$place" "build/$name"
+    fi
+}
+
+case $what in
+    all) environment venv tests/requirements.txt ;;
+    bench) environment bench-venv bench/requirements.txt ;;
+    build) ;;
+    *) say "no such part: $what"; exit 1 ;;
+esac

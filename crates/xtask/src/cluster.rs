@@ -70,6 +70,12 @@ impl<'a> Cluster<'a> {
         text.trim().parse().context(|| file.display().to_string())
     }
 
+    /// The password of `postgres` on the loopback port.
+    pub fn password(&self) -> Result<String> {
+        let file = self.folder.join("password");
+        Ok(fs::read_to_string(&file).context(|| file.display().to_string())?.trim().to_string())
+    }
+
     /// Makes the data folder when there is none, and starts the server when it does not run.
     pub fn start(&self) -> Result<()> {
         if self.runs() {
@@ -144,6 +150,15 @@ impl<'a> Cluster<'a> {
         )
     }
 
+    /// Stops the server and removes the cluster.
+    pub fn remove(&self) -> Result<()> {
+        self.stop()?;
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder).context(|| self.folder.display().to_string())?;
+        }
+        Ok(())
+    }
+
     /// A client program connected to `database` through the socket, run as ourselves.
     pub fn client(&self, program: &str, database: &str) -> Result<Command> {
         let mut command = Command::new(self.server.bindir.join(program));
@@ -166,6 +181,11 @@ impl<'a> Cluster<'a> {
             self.folder.display(),
             self.port()?
         ))
+    }
+
+    /// The connection string through the socket.
+    pub fn dsn(&self, database: &str) -> Result<String> {
+        Ok(format!("host={} port={} user=postgres dbname={database}", self.folder.display(), self.port()?))
     }
 }
 

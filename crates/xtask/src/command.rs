@@ -1,6 +1,7 @@
 //! External commands: echoed, run, and their failure turned into a value.
 
 use crate::failure::{Context, Result};
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// The command as one would type it; words with blanks or signs are quoted.
@@ -38,6 +39,25 @@ pub fn output(command: &mut Command) -> Result<String> {
         return Err(format!("failed: {}\n{}", spelled(command), told.trim_end()).into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Echoes and runs `command`; its stdout is shown as it comes, and also returned, with its success.
+pub fn tee(command: &mut Command) -> Result<(bool, String)> {
+    eprintln!("$ {}", spelled(command));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context(|| spelled(command))?;
+    let mut printed = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        let mut block = [0; 8192];
+        loop {
+            let count = stdout.read(&mut block).context(|| spelled(command))?;
+            let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            std::io::stdout().write_all(bytes).context(|| "showing a command's output")?;
+            printed.extend_from_slice(bytes);
+        }
+    }
+    let status = child.wait().context(|| spelled(command))?;
+    Ok((status.success(), String::from_utf8_lossy(&printed).into_owned()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// The library's name in a server's folder.
+pub const LIBRARY: &str = "damson.so";
+
 /// `xtask install`.
 pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     match &options.pg_config {
@@ -33,30 +36,46 @@ pub fn into_private(tree: &Tree, major: u16) -> Result<Server> {
 
 /// Builds for `server` and installs there, every path put under `destdir` when there is one.
 pub fn into(tree: &Tree, server: &Server, destdir: Option<&Path>) -> Result<()> {
-    let library = build::library(tree, server)?;
     let under = |folder: &Path| match destdir {
         Some(destdir) => destdir.join(folder.strip_prefix("/").unwrap_or(folder)),
         None => folder.to_path_buf(),
     };
     let (lib, extension) = (under(&server.pkglibdir), under(&server.sharedir.join("extension")));
-    let script = format!("damson--{VERSION}.sql");
-    place(&lib.join("damson.so"), &fs::read(&library).context(|| library.display().to_string())?, 0o755)?;
-    place(&extension.join(&script), sql::of_library(tree, &library)?.as_bytes(), 0o644)?;
-    for upgrade in upgrade_scripts(tree)? {
-        let bytes = fs::read(&upgrade).context(|| upgrade.display().to_string())?;
-        place(&extension.join(upgrade.file_name().unwrap_or_default()), &bytes, 0o644)?;
+    let Parts { library, scripts } = parts(tree, server)?;
+    place(&lib.join(LIBRARY), &library, 0o755)?;
+    for (name, bytes) in &scripts {
+        place(&extension.join(name), bytes, 0o644)?;
     }
-    // The control file comes last: it is what makes the rest visible.
-    place(&extension.join("damson.control"), sql::control(tree)?.as_bytes(), 0o644)?;
     eprintln!("installed damson {VERSION} for PostgreSQL {}:", server.major);
-    eprintln!("  {}\n  {}", lib.join("damson.so").display(), extension.join(script).display());
+    eprintln!("  {}\n  {}", lib.join(LIBRARY).display(), extension.join("damson.control").display());
     Ok(())
 }
 
+/// What an installation consists of.
+pub struct Parts {
+    /// The bytes of `damson.so`.
+    pub library: Vec<u8>,
+    /// The files of `extension/` by name. The control file comes last: it is what makes the rest visible.
+    pub scripts: Vec<(String, Vec<u8>)>,
+}
+
+/// Builds for `server`, and gathers what its installation consists of.
+pub fn parts(tree: &Tree, server: &Server) -> Result<Parts> {
+    let built = build::library(tree, server)?;
+    let read = |file: &Path| fs::read(file).context(|| file.display().to_string());
+    let mut scripts = vec![(format!("damson--{VERSION}.sql"), sql::of_library(tree, &built)?.into_bytes())];
+    for upgrade in upgrade_scripts(tree) {
+        let name = upgrade.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        scripts.push((name, read(&upgrade)?));
+    }
+    scripts.push(("damson.control".to_string(), sql::control(tree)?.into_bytes()));
+    Ok(Parts { library: read(&built)?, scripts })
+}
+
 /// `sql/damson--A--B.sql`, in name order.
-fn upgrade_scripts(tree: &Tree) -> Result<Vec<PathBuf>> {
+fn upgrade_scripts(tree: &Tree) -> Vec<PathBuf> {
     let folder = tree.root.join("sql");
-    let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
     let mut scripts: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -66,7 +85,7 @@ fn upgrade_scripts(tree: &Tree) -> Result<Vec<PathBuf>> {
         })
         .collect();
     scripts.sort();
-    Ok(scripts)
+    scripts
 }
 
 /// Writes `bytes` beside `file` and renames them into place.

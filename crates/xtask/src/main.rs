@@ -4,14 +4,18 @@
 //! One file per verb. Every external command is echoed before it runs, and every failure is a value that
 //! names the file or the command: nothing here panics.
 
+mod bench;
 mod build;
 mod cluster;
 mod command;
+mod demo;
 mod failure;
 mod install;
 mod options;
+mod package;
 mod server;
 mod sql;
+mod test;
 mod tree;
 
 use failure::Result;
@@ -27,6 +31,13 @@ usage: xtask <verb> [options]
             --pg-config FILE [--destdir D]  build, and install into the server of this pg_config
   cluster   start|stop|restart|status [--pg N] [--name NAME]
   psql      [--pg N] [psql arguments]       install, start, create the extension, open psql
+  test      [--pg N] [--only NAME] [--accept NAME]
+                                            every check and test; --only runs the SQL regression files and
+                                            client tests whose name contains NAME; --accept writes what
+                                            SQL file NAME prints as its expected output
+  demo      [--pg N]                        the story of the README, in SQL that it echoes
+  package   --pg-config FILE                a tarball that installs without Rust
+  bench     [NAME]                          benchmarks, each printing a ratio
   stop                                      stop every private cluster
   clean                                     stop, and remove what was built
 ";
@@ -35,7 +46,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let verb = arguments.next().unwrap_or_default();
     match run(&verb, arguments.collect()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
@@ -43,8 +55,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one verb.
-fn run(verb: &str, arguments: Vec<String>) -> Result<()> {
+/// Runs one verb; `false` when it ran to its end and found failures that it has already shown.
+fn run(verb: &str, arguments: Vec<String>) -> Result<bool> {
     let options = Options::parse(arguments)?;
     let tree = Tree::open()?;
     match verb {
@@ -52,10 +64,14 @@ fn run(verb: &str, arguments: Vec<String>) -> Result<()> {
         "install" => install::run(&tree, &options)?,
         "cluster" => cluster::run(&tree, &options)?,
         "psql" => cluster::psql(&tree, &options)?,
+        "test" => return test::run(&tree, &options),
+        "demo" => demo::run(&tree, &options)?,
+        "package" => package::run(&tree, &options)?,
+        "bench" => bench::run(&tree, &options)?,
         "stop" => cluster::stop_all(&tree)?,
         "clean" => cluster::clean(&tree)?,
         "" | "help" | "--help" | "-h" => print!("{HELP}"),
         other => return Err(format!("no verb '{other}'\n\n{HELP}").into()),
     }
-    Ok(())
+    Ok(true)
 }

@@ -55,6 +55,11 @@ impl Tree {
         Ok(Tree { root, build, state, server_user })
     }
 
+    /// The Python of the clients' environment, which `scripts/setup.sh` makes.
+    pub fn python(&self) -> PathBuf {
+        self.build.join("venv/bin/python")
+    }
+
     /// A command that runs as the servers' user, in a folder it can read. RUST_BACKTRACE is unset: a
     /// backtrace taken inside a server on every error costs more than the error.
     pub fn as_server_user(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {

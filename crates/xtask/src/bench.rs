@@ -1,0 +1,80 @@
+//! `xtask bench`: the benchmarks of `bench/`, each a Python script that ends with a line
+//! `NAME: ratio R (goal <= G)`. Those lines are gathered in `bench/results.txt`.
+//!
+//! A benchmark gets `DAMSON_DSN`, a database of the private server with the extension in it, and runs in
+//! an environment of its own, because the peers it compares with are large.
+
+use crate::cluster::{Cluster, DEV, ensure_database};
+use crate::command::{run as run_command, tee};
+use crate::failure::{Context, Result};
+use crate::install;
+use crate::options::Options;
+use crate::tree::Tree;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The benchmarks' database, kept between runs with the data they made.
+const DATABASE: &str = "bench";
+
+/// Runs the benchmarks, or the one named.
+pub fn run(tree: &Tree, options: &Options) -> Result<()> {
+    let wanted = options.rest.first().map(String::as_str);
+    let scripts = scripts(tree, wanted)?;
+    run_command(Command::new(tree.root.join("scripts/setup.sh")).arg("bench"))?;
+    let cluster = Cluster::of(tree, install::into_private(tree, options.major())?, DEV);
+    cluster.start()?;
+    ensure_database(&cluster, DATABASE)?;
+    let (mut lines, mut broken) = (Vec::new(), Vec::new());
+    for script in scripts {
+        let mut python = Command::new(tree.build.join("bench-venv/bin/python"));
+        python.arg(&script).current_dir(tree.root.join("bench")).env("DAMSON_DSN", cluster.dsn(DATABASE)?);
+        let (succeeded, printed) = tee(&mut python)?;
+        let found = lines.len();
+        lines.extend(printed.lines().filter(|line| is_result(line)).map(str::to_string));
+        if !succeeded || lines.len() == found {
+            broken.push(script.display().to_string());
+        }
+    }
+    let results = tree.root.join("bench/results.txt");
+    let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(&results, &text).context(|| results.display().to_string())?;
+    print!("\n{text}");
+    if broken.is_empty() { Ok(()) } else { Err(format!("no result from {}", broken.join(", ")).into()) }
+}
+
+/// `bench/NAME.py`, in name order; a name that starts with `_` is a library of the others.
+fn scripts(tree: &Tree, wanted: Option<&str>) -> Result<Vec<PathBuf>> {
+    let folder = tree.root.join("bench");
+    let entries = fs::read_dir(&folder).context(|| folder.display().to_string())?;
+    let name = |path: &PathBuf| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut scripts: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "py") && !name(path).starts_with('_'))
+        .filter(|path| wanted.is_none_or(|wanted| name(path) == wanted))
+        .collect();
+    scripts.sort();
+    match (scripts.is_empty(), wanted) {
+        (true, Some(wanted)) => Err(format!("there is no benchmark bench/{wanted}.py").into()),
+        _ => Ok(scripts),
+    }
+}
+
+/// `scoring: ratio 0.91 (goal <= 1.00)`
+fn is_result(line: &str) -> bool {
+    line.split_once(": ratio ")
+        .is_some_and(|(name, rest)| !name.contains(' ') && rest.contains(" (goal ") && rest.ends_with(')'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_result_line_from_talk() {
+        assert!(is_result("scoring: ratio 0.91 (goal <= 1.00)"));
+        assert!(!is_result("so the ratio: ratio 0.91 (goal <= 1.00)"));
+        assert!(!is_result("scoring: ratio 0.91"));
+    }
+}

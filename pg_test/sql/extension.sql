@@ -1,0 +1,6 @@
+-- case: the library and the catalog say the same version
+SELECT extversion = damson.library_version()::text AS same, extrelocatable FROM pg_extension WHERE extname = 'damson';
+-- case: it cannot be made twice
+CREATE EXTENSION damson;
+-- case: it cannot be moved
+ALTER EXTENSION damson SET SCHEMA public;
