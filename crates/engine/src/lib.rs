@@ -10,6 +10,7 @@
 
 pub mod algorithms;
 pub mod artifact;
+mod dense;
 pub mod error;
 pub mod fingerprint;
 pub mod fold;

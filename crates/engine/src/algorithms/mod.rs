@@ -1,11 +1,18 @@
 //! The algorithms, in one list. Adding one: its file or folder here, its `mod` line, its line in the list.
 
+pub mod glm;
+
 use crate::error::{Error, Kind, Result};
-use crate::learner::Algorithm;
+use crate::learner::{Algorithm, Erased};
 use crate::params::distance;
 
 /// Every algorithm, in the order of the reference.
-pub static ALGORITHMS: &[&dyn Algorithm] = &[];
+pub static ALGORITHMS: &[&dyn Algorithm] = &[
+    &Erased::<glm::LeastSquares<false>>::NEW,
+    &Erased::<glm::LeastSquares<true>>::NEW,
+    &Erased::<glm::Logistic>::NEW,
+    &Erased::<glm::Multinomial>::NEW,
+];
 
 /// The algorithm of that name.
 ///
