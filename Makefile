@@ -1,5 +1,5 @@
 # Thin on purpose: scripts/setup.sh sets up, crates/xtask does the work. `make help` lists what there is.
-XTASK := cargo run --release --quiet -p xtask --
+XTASK := cargo run --release -p xtask --
 PG ?= 15
 
 .DEFAULT_GOAL := help
@@ -22,10 +22,12 @@ fmt: ## format the Rust code
 
 install: ## install into a server: PG_CONFIG=/path/to/pg_config [DESTDIR=dir]
 	@test -n "$(PG_CONFIG)" || { echo "say which server: make install PG_CONFIG=/path/to/pg_config"; exit 1; }
+	@scripts/setup.sh tools
 	@$(XTASK) install --pg-config $(PG_CONFIG) $(if $(DESTDIR),--destdir $(DESTDIR))
 
 package: ## a tarball that installs without Rust: PG_CONFIG=/path/to/pg_config
 	@test -n "$(PG_CONFIG)" || { echo "say which server: make package PG_CONFIG=/path/to/pg_config"; exit 1; }
+	@scripts/setup.sh tools
 	@$(XTASK) package --pg-config $(PG_CONFIG)
 
 bench: setup ## benchmarks against peers; BENCH=name runs one

@@ -5,7 +5,8 @@
 #
 #   scripts/setup.sh            everything: packages and Python environment
 #   scripts/setup.sh bench      the benchmarks' own Python environment, with the peers
-#   scripts/setup.sh build 17   only what building for the machine's PostgreSQL 17 needs
+#   scripts/setup.sh tools      only the compilers, for a PostgreSQL that is there with its headers
+#   scripts/setup.sh build 17   the compilers, and Debian's PostgreSQL 17 with its headers
 #
 # DAMSON_CACHE, when set, is a folder outside the checkout that keeps the environments between clones.
 set -euo pipefail
@@ -14,9 +15,9 @@ cd "$(dirname "$0")/.."
 what=${1:-all}
 major=${2:-15}
 
-packages=(ca-certificates gcc libc6-dev clang libclang-dev make
-          "postgresql-$major" "postgresql-server-dev-$major")
-[ "$what" = build ] || packages+=(python3-venv)
+packages=(ca-certificates gcc libc6-dev clang libclang-dev make)
+[ "$what" = tools ] || packages+=("postgresql-$major" "postgresql-server-dev-$major")
+case $what in all | bench) packages+=(python3-venv) ;; esac
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -84,6 +85,6 @@ environment() {
 case $what in
     all) environment venv tests/requirements.txt ;;
     bench) environment bench-venv bench/requirements.txt ;;
-    build) ;;
+    tools | build) ;;
     *) say "no such part: $what"; exit 1 ;;
 esac

@@ -27,7 +27,7 @@ pub fn library(tree: &Tree, server: &Server) -> Result<PathBuf> {
         target = tree.root.join(target);
     }
     let mut command = cargo(tree, server);
-    command.args(["build", "--release", "--quiet", "-p", "damson", "--lib"]);
+    command.args(["build", "--release", "-p", "damson", "--lib"]);
     // No feature flags for the default version: the same build as plain `cargo build`, so shared with it.
     if server.major != DEFAULT_MAJOR {
         target = target.join(format!("pg{}", server.major));

@@ -2,12 +2,12 @@
 
 use super::{Tally, heading};
 use crate::build;
-use crate::command::{output, succeeds, tee};
+use crate::command::{succeeds, tee};
 use crate::failure::{Context, Result};
 use crate::server::Server;
 use crate::tree::Tree;
 use std::fs;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 /// Where `unsafe` may stand: the doors to the server, and the kernels of the neural engine.
 const UNSAFE_ALLOWED: [&str; 4] = ["src/pg/", "src/worker/", "crates/nn/src/kernels", "crates/nn/src/cuda"];
@@ -70,23 +70,37 @@ fn cargo_tally(printed: &str) -> Tally {
     tally
 }
 
-/// Every line of a tracked Rust file that breaks one of the walls.
+/// Every line of the sources that breaks one of the walls.
 fn breaches(tree: &Tree) -> Result<Vec<String>> {
-    let listed = output(
-        Command::new("git")
-            .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs", "*Cargo.toml"])
-            .current_dir(&tree.root),
-    )?;
+    let mut files = Vec::new();
+    for folder in ["src", "crates"] {
+        sources(&tree.root.join(folder), &mut files)?;
+    }
+    files.sort();
     let mut found = Vec::new();
-    for file in listed.lines().filter(|file| tree.root.join(file).exists()) {
-        let text = fs::read_to_string(tree.root.join(file)).context(|| file)?;
+    for path in files {
+        let file = path.strip_prefix(&tree.root).unwrap_or(&path).display().to_string();
+        let text = fs::read_to_string(&path).context(|| &file)?;
         for (number, line) in text.lines().enumerate() {
-            if let Some(why) = breach(file, line) {
+            if let Some(why) = breach(&file, line) {
                 found.push(format!("{file}:{}: {why}: {}", number + 1, line.trim()));
             }
         }
     }
     Ok(found)
+}
+
+/// The Rust files and manifests under `folder`.
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).context(|| folder.display().to_string())?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "rs") || path.ends_with("Cargo.toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// Why this line of this file may not be, if it may not.
