@@ -3,6 +3,8 @@
 //! reference is made: the first line sums up, the last one is an example.
 
 mod algorithms;
+#[cfg(feature = "bench")]
+mod bench;
 mod deploy;
 mod describe;
 mod drop_model;

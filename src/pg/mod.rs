@@ -1,15 +1,20 @@
 //! The server: all that touches its memory, its threads and its C functions.
 //!
 //! - [`datum`]: values of variable length, in and out. [`spi`]: SQL from Rust.
-//! - [`query`]: runs a user's query into a frame.
+//! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `columns` stores them,
+//!   `reader` knows their types.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
 pub mod change;
+mod columns;
 pub mod datum;
 pub mod error;
+pub mod query;
+mod reader;
+mod receiver;
 pub mod role;
 pub mod settings;
 pub mod shim;

@@ -2,14 +2,16 @@
  * What must be compiled against the server's own headers: access to values of variable length. Servers of the
  * Greenplum family lay their headers out differently from PostgreSQL, so Rust never touches them.
  *
- * Callers: datum.rs and query.rs through guarded declarations; the row loops of cells.rs and score.rs without
- * guards, which is why those keep nothing to drop across a call. Any function here may raise an error.
+ * Declared in shim.rs, guarded; the loops over rows of receiver.rs, columns.rs and score.rs call without a guard, which is why
+ * they keep nothing to drop across a call. Any function here may raise an error.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/tupdesc.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
@@ -225,4 +227,74 @@ damson_schema_owner(const char *name)
 		ReleaseSysCache(tuple);
 	}
 	return owner;
+}
+
+/* Rows. */
+
+typedef struct Attribute
+{
+	const char *name;			/* in the server's encoding */
+	Oid			type;
+	int32		typmod;
+	int16		len;
+	int16		align;				/* bytes */
+	bool		byval;
+	bool		dropped;
+} Attribute;
+
+void		damson_attribute(TupleDesc desc, int i, Attribute *out);
+const char *damson_row(TupleTableSlot *slot, int natts);
+void		damson_deform(TupleTableSlot *slot, int natts);
+
+void
+damson_attribute(TupleDesc desc, int i, Attribute *out)
+{
+	Form_pg_attribute a = TupleDescAttr(desc, i);
+
+	out->name = NameStr(a->attname);
+	out->type = a->atttypid;
+	out->typmod = a->atttypmod;
+	out->len = a->attlen;
+	out->align = a->attalign == TYPALIGN_DOUBLE ? ALIGNOF_DOUBLE :
+		a->attalign == TYPALIGN_INT ? ALIGNOF_INT :
+		a->attalign == TYPALIGN_SHORT ? ALIGNOF_SHORT : 1;
+	out->byval = a->attbyval;
+	out->dropped = a->attisdropped;
+}
+
+/*
+ * The data of the row as it was stored, when it has the first natts attributes, none of them NULL, and nobody has
+ * taken it apart yet; else NULL.
+ */
+const char *
+damson_row(TupleTableSlot *slot, int natts)
+{
+	HeapTuple	tuple;
+
+	if (slot->tts_nvalid >= natts)
+		return NULL;
+	if (slot->tts_ops == &TTSOpsBufferHeapTuple || slot->tts_ops == &TTSOpsHeapTuple)
+		tuple = ((HeapTupleTableSlot *) slot)->tuple;
+	else if (slot->tts_ops == &TTSOpsMinimalTuple)
+		tuple = ((MinimalTupleTableSlot *) slot)->tuple;
+	else
+		return NULL;
+	if (tuple == NULL || HeapTupleHasNulls(tuple) || HeapTupleHeaderGetNatts(tuple->t_data) < natts)
+		return NULL;
+	return (const char *) tuple->t_data + tuple->t_data->t_hoff;
+}
+
+void
+damson_deform(TupleTableSlot *slot, int natts)
+{
+	slot_getsomeattrs(slot, natts);
+}
+
+/* The label of an enum's value, as UTF-8. */
+const char *damson_enum(Datum d, size_t *len);
+
+const char *
+damson_enum(Datum d, size_t *len)
+{
+	return damson_utf8(DatumGetCString(DirectFunctionCall1(enum_out, d)), len);
 }

@@ -1,8 +1,28 @@
-//! The functions of `shim.c`, guarded: an error that they raise becomes a panic, which unwinds.
+//! The functions of `shim.c`, guarded: an error that they raise becomes a panic, which unwinds. [`raw`] has those
+//! that loops over rows call without a guard, which costs more than they do.
 
 use super::datum::ArrayView;
-use pgrx::pg_sys::{Datum, Oid, ffi::pg_guard_ffi_boundary};
+use pgrx::pg_sys::{Datum, Oid, TupleDesc, TupleTableSlot, ffi::pg_guard_ffi_boundary};
 use std::ffi::{c_char, c_int};
+
+/// An attribute of a row's description.
+#[repr(C)]
+pub struct Attribute {
+    /// Its name, in the server's encoding.
+    pub name: *const c_char,
+    /// Its type.
+    pub oid: Oid,
+    /// The type's modifier.
+    pub typmod: i32,
+    /// Bytes, or -1 for a variable length and -2 for a C string.
+    pub len: i16,
+    /// Bytes that it is aligned to.
+    pub align: i16,
+    /// Whether a datum holds it itself.
+    pub byval: bool,
+    /// Whether it is only a gap.
+    pub dropped: bool,
+}
 
 macro_rules! guarded {
     ($(fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => { $(
@@ -33,5 +53,34 @@ guarded! {
     fn damson_text_array_new(values: *mut Datum, nulls: *mut bool, count: c_int) -> Datum;
     fn damson_jsonb(d: Datum, len: *mut usize) -> *const c_char;
     fn damson_jsonb_new(utf8: *const c_char, len: usize) -> Datum;
+    fn damson_attribute(desc: TupleDesc, i: c_int, out: *mut Attribute) -> ();
     fn damson_schema_owner(name: *const c_char) -> Oid;
+}
+
+/// Without a guard: an error jumps over the frames of the caller up to the nearest guard, so those must hold
+/// nothing to drop.
+pub mod raw {
+    use super::*;
+    use pgrx::pg_sys::MemoryContext;
+
+    unsafe extern "C-unwind" {
+        /// See `shim.c`.
+        pub fn damson_bytes(d: Datum, len: *mut usize) -> *const c_char;
+        /// See `shim.c`.
+        pub fn damson_text(d: Datum, len: *mut usize) -> *const c_char;
+        /// See `shim.c`.
+        pub fn damson_utf8(s: *const c_char, len: *mut usize) -> *const c_char;
+        /// See `shim.c`.
+        pub fn damson_enum(d: Datum, len: *mut usize) -> *const c_char;
+        /// See `shim.c`.
+        pub fn damson_array(d: Datum, view: *mut ArrayView);
+        /// See `shim.c`.
+        pub fn damson_numeric(d: Datum) -> f64;
+        /// See `shim.c`.
+        pub fn damson_row(slot: *mut TupleTableSlot, natts: c_int) -> *const u8;
+        /// See `shim.c`.
+        pub fn damson_deform(slot: *mut TupleTableSlot, natts: c_int);
+        /// The server's own.
+        pub fn MemoryContextReset(context: MemoryContext);
+    }
 }

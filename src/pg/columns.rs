@@ -1,0 +1,265 @@
+//! Columns while rows come in: datums to typed vectors. Caller: [`super::receiver`].
+
+use super::datum::ArrayView;
+use super::error::Error;
+use super::reader::{Element, Reader, uuid, without_padding};
+use super::shim::raw;
+use engine::Kind;
+use engine::frame::{Column, Data, Dictionary};
+use pgrx::pg_sys::Datum;
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+/// What a dictionary's string takes beyond its bytes, which it holds twice.
+const STRING_OVERHEAD: u64 = 80;
+
+/// A column being read.
+pub(super) struct Building {
+    pub column: Column,
+    pub reader: Reader,
+    /// Its position in the source's rows.
+    pub position: usize,
+    /// Its offset in a staged row.
+    pub offset: usize,
+    /// Rows of a vector that were NULL before its width was known.
+    pub unknown: usize,
+    /// Labels seen of an enum.
+    pub labels: Vec<(u32, u32)>,
+}
+
+/// A staged column.
+#[derive(Clone, Copy)]
+pub(super) struct Staged<'a> {
+    /// All staged rows.
+    pub stage: &'a [u8],
+    /// Bytes of one.
+    pub stride: usize,
+    /// The column's offset in each.
+    pub offset: usize,
+    /// How many there are.
+    pub rows: usize,
+}
+
+impl Staged<'_> {
+    #[inline(always)]
+    fn values<T: Copy>(self) -> impl ExactSizeIterator<Item = T> {
+        debug_assert!(self.rows * self.stride <= self.stage.len());
+        // SAFETY: within a row, `offset` is followed by a value of this width; any bits are one.
+        (0..self.rows).map(move |i| unsafe {
+            self.stage.as_ptr().add(i * self.stride + self.offset).cast::<T>().read_unaligned()
+        })
+    }
+}
+
+/// What can be wrong with one value.
+pub(super) enum Fault {
+    Uneven { found: usize, expected: usize },
+    Empty,
+    Infinite,
+    NotUtf8,
+    TooManyStrings,
+}
+
+impl Fault {
+    /// The error, at a row that counts from 1.
+    pub fn into_error(self, column: &str, row: usize) -> Error {
+        let at = format!("column \"{column}\", row {row}");
+        match self {
+            Fault::Uneven { found, expected } => Error::new(
+                Kind::Data,
+                format!("{at}: the array has {found} elements, but those before it have {expected}"),
+            )
+            .hint("All arrays of a column must be of one length."),
+            Fault::Empty => Error::new(Kind::Data, format!("{at}: the array is empty"))
+                .hint("Make it NULL, or leave the row out."),
+            Fault::Infinite => Error::new(Kind::Data, format!("{at}: the time is infinite or out of range"))
+                .hint(format!("Make it NULL, for example with NULLIF({column}, 'infinity').")),
+            Fault::NotUtf8 => Error::new(Kind::Data, format!("{at}: the text is not valid UTF-8")),
+            Fault::TooManyStrings => Error::new(Kind::Data, format!("{at}: too many different texts")),
+        }
+    }
+}
+
+impl Building {
+    /// Reads a datum that is not its own staged value; gives the bytes that it takes beyond its code.
+    ///
+    /// SAFETY: the datum is of the column's type, and `to` has room for a staged value.
+    pub unsafe fn convert(&mut self, datum: Datum, to: *mut u8) -> std::result::Result<u64, Fault> {
+        // SAFETY: the caller's promise; strings and arrays live until the scratch context is reset.
+        unsafe {
+            let mut len = 0;
+            let text: &[u8] = match self.reader {
+                Reader::Numeric => {
+                    to.cast::<f64>().write_unaligned(raw::damson_numeric(datum));
+                    return Ok(0);
+                }
+                Reader::Vector(element) => return self.push_vector(datum, element),
+                Reader::Bytes => {
+                    let data = raw::damson_bytes(datum, &mut len);
+                    let Data::Bytes { ends, bytes } = &mut self.column.data else { return Ok(0) };
+                    bytes.extend_from_slice(std::slice::from_raw_parts(data.cast(), len));
+                    ends.push(bytes.len());
+                    return Ok(len as u64);
+                }
+                Reader::Enum => {
+                    let oid = datum.value() as u32;
+                    if let Some((_, code)) = self.labels.iter().find(|(o, _)| *o == oid) {
+                        to.cast::<u32>().write_unaligned(*code);
+                        return Ok(0);
+                    }
+                    let data = raw::damson_enum(datum, &mut len);
+                    std::slice::from_raw_parts(data.cast(), len)
+                }
+                Reader::Name => {
+                    let data = raw::damson_utf8(datum.cast_mut_ptr(), &mut len);
+                    std::slice::from_raw_parts(data.cast(), len)
+                }
+                Reader::Char => &[datum.value() as u8],
+                Reader::Uuid => &uuid(&*datum.cast_mut_ptr::<[u8; 16]>()),
+                _ => {
+                    let data = raw::damson_text(datum, &mut len);
+                    let text = std::slice::from_raw_parts(data.cast(), len);
+                    if self.reader == Reader::Padded { without_padding(text) } else { text }
+                }
+            };
+            let text = std::str::from_utf8(text).map_err(|_| Fault::NotUtf8)?;
+            let Data::Text(dictionary) = &mut self.column.data else { return Ok(0) };
+            let before = dictionary.values.len();
+            let code = dictionary.intern(text);
+            if code == Dictionary::MISSING {
+                return Err(Fault::TooManyStrings);
+            }
+            to.cast::<u32>().write_unaligned(code);
+            if self.reader == Reader::Enum {
+                self.labels.push((datum.value() as u32, code));
+            }
+            let new = dictionary.values.len() > before;
+            Ok(if new { 2 * text.len() as u64 + STRING_OVERHEAD } else { 0 })
+        }
+    }
+
+    /// SAFETY: the datum is an array of such elements.
+    unsafe fn push_vector(&mut self, datum: Datum, element: Element) -> std::result::Result<u64, Fault> {
+        let Data::Vector { width, values } = &mut self.column.data else { return Ok(0) };
+        let mut view = ArrayView::EMPTY;
+        // SAFETY: the caller's promise.
+        unsafe { raw::damson_array(datum, &mut view) };
+        let count = view.count as usize;
+        let known = *width > 0;
+        if count == 0 {
+            return Err(Fault::Empty);
+        }
+        if known && count != *width {
+            return Err(Fault::Uneven { found: count, expected: *width });
+        }
+        let before = values.len();
+        *width = count;
+        values.resize(before + self.unknown * count, f32::NAN);
+        self.unknown = 0;
+        // SAFETY: the view is of elements of this type.
+        unsafe {
+            match element {
+                Element::F32 => view.extend::<f32>(values, |x| x),
+                Element::F64 => view.extend::<f64>(values, |x| x as f32),
+                Element::I16 => view.extend::<i16>(values, f32::from),
+                Element::I32 => view.extend::<i32>(values, |x| x as f32),
+                Element::I64 => view.extend::<i64>(values, |x| x as f32),
+            }
+        }
+        Ok(4 * (values.len() - before) as u64)
+    }
+
+    /// A NULL in a column whose values are not staged; the others are marked when the stage is flushed.
+    pub fn push_null(&mut self) {
+        match &mut self.column.data {
+            Data::Vector { width: 0, .. } => self.unknown += 1,
+            Data::Vector { width, values } => values.resize(values.len() + *width, f32::NAN),
+            Data::Bytes { ends, bytes } => ends.push(bytes.len()),
+            _ => {}
+        }
+    }
+
+    /// Appends staged values; the number of a staged row whose time cannot be held is an error.
+    pub fn append(&mut self, staged: Staged) -> std::result::Result<(), usize> {
+        let mut bad = None;
+        match (&mut self.column.data, self.reader) {
+            (Data::F32(v), _) => v.extend(staged.values::<f32>()),
+            (Data::F64(v), _) => v.extend(staged.values::<f64>()),
+            (Data::I32(v), Reader::I16) => v.extend(staged.values::<i16>().map(i32::from)),
+            (Data::I32(v), _) => v.extend(staged.values::<i32>()),
+            (Data::I64(v), _) => v.extend(staged.values::<i64>()),
+            (Data::Bool(v), _) => v.extend(staged.values::<u8>()),
+            (Data::Text(d), _) => d.codes.extend(staged.values::<u32>()),
+            (Data::Time(v), Reader::Date) => {
+                for (i, days) in staged.values::<i32>().enumerate() {
+                    let infinite = days == i32::MIN || days == i32::MAX;
+                    let time = i64::from(days).checked_mul(DAY).filter(|_| !infinite);
+                    v.push(time.unwrap_or_else(|| {
+                        bad.get_or_insert(i);
+                        i64::MIN
+                    }));
+                }
+            }
+            (Data::Time(v), _) => {
+                v.extend(staged.values::<i64>());
+                bad = staged.values::<i64>().position(|t| t == i64::MIN || t == i64::MAX);
+            }
+            (Data::Vector { .. } | Data::Bytes { .. }, _) => {}
+        }
+        bad.map_or(Ok(()), Err)
+    }
+
+    /// Makes a value that is in the column already a missing one.
+    pub fn mark(&mut self, base: usize, row: usize) {
+        let at = base + row;
+        match &mut self.column.data {
+            Data::F32(v) => v[at] = f32::NAN,
+            Data::F64(v) => v[at] = f64::NAN,
+            Data::Bool(v) => v[at] = 2,
+            Data::Time(v) => v[at] = i64::MIN,
+            Data::Text(d) => d.codes[at] = Dictionary::MISSING,
+            Data::Vector { .. } => {}
+            Data::I32(_) | Data::I64(_) | Data::Bytes { .. } => {
+                self.column.missing.resize(at, false);
+                self.column.missing.push(true);
+            }
+        }
+    }
+}
+
+impl ArrayView {
+    /// Appends the elements; NULL becomes NaN.
+    ///
+    /// # Safety
+    /// The view is of a living array of `T`.
+    unsafe fn extend<T: Copy>(&self, values: &mut Vec<f32>, number: impl Fn(T) -> f32) {
+        let mut next = self.data.cast::<T>();
+        // SAFETY: elements that are not NULL lie one after another.
+        let element = |i| unsafe {
+            if self.is_null(i) {
+                return f32::NAN;
+            }
+            let value = next.read_unaligned();
+            next = next.add(1);
+            number(value)
+        };
+        values.extend((0..self.count as usize).map(element));
+    }
+}
+
+/// Gives back what growing took too much.
+pub(super) fn shrink(data: &mut Data) {
+    match data {
+        Data::F32(v) => v.shrink_to_fit(),
+        Data::F64(v) => v.shrink_to_fit(),
+        Data::I32(v) => v.shrink_to_fit(),
+        Data::I64(v) | Data::Time(v) => v.shrink_to_fit(),
+        Data::Bool(v) => v.shrink_to_fit(),
+        Data::Text(d) => d.codes.shrink_to_fit(),
+        Data::Vector { values, .. } => values.shrink_to_fit(),
+        Data::Bytes { ends, bytes } => {
+            ends.shrink_to_fit();
+            bytes.shrink_to_fit();
+        }
+    }
+}

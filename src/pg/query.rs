@@ -1,0 +1,297 @@
+//! A user's query into a frame. Callers: the verbs of `src/api` that take a `source`.
+//!
+//! A source is the name of a relation, or one SELECT, WITH, VALUES or TABLE. It runs with the caller's rights, row
+//! level security included, under the calling statement's snapshot, read-only, and without anything that would
+//! make the order of its rows depend on chance: the same data gives the same frame, hence the same model.
+//!
+//! The server pushes its rows into [`super::receiver`], which stores them by column.
+
+use super::datum;
+use super::error::{Code, Error, Result};
+use super::receiver::Receiver;
+use super::role::Settings;
+use super::shim::{self, Attribute};
+use engine::Kind;
+use engine::frame::Frame;
+use pgrx::pg_sys::{self, DestReceiver, TupleDesc};
+use std::ffi::CStr;
+
+/// Which columns of a source are wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// All.
+    All,
+    /// These, in this order; others may be of any type.
+    Only(&'a [String]),
+    /// All but these, which may be of any type, and need not exist.
+    Except(&'a [String]),
+}
+
+/// Reads a source. `limit` is the bytes that the frame may take.
+///
+/// # Errors
+/// `Kind::Parameter` for a source that is neither a name nor a query; `UnknownColumn` and `Type` for columns that
+/// are wanted; `Data` for vectors of uneven length and infinite times; `Memory`. What the query itself does wrong
+/// is raised by the server.
+pub fn read(source: &str, wanted: Wanted, limit: u64) -> Result<Frame> {
+    let mut receiver = None;
+    run(source, |desc| {
+        let columns = columns(desc);
+        let receiver = receiver.insert(Receiver::new(desc, &pick(&columns, wanted)?, limit)?);
+        Ok(receiver.destination())
+    })?;
+    let receiver = receiver.ok_or_else(|| Error::internal("a query ran without a receiver"))?;
+    receiver.finish()
+}
+
+/// Runs a source and keeps nothing of it; gives its rows. With `deform` each row is taken apart, which everybody
+/// who reads rows must do: the floor that [`read`] is measured against.
+#[cfg(feature = "bench")]
+pub fn count(source: &str, deform: bool) -> Result<i64> {
+    let mut counter = super::receiver::Counter::new(deform);
+    run(source, |_| Ok(counter.destination()))?;
+    Ok(counter.rows())
+}
+
+/// Runs a source into a receiver, which is made when the columns are known.
+pub(super) fn run(source: &str, receiver: impl FnOnce(TupleDesc) -> Result<*mut DestReceiver>) -> Result<()> {
+    let statement = statement(source)?;
+    let _settings = Settings::set(&[
+        (c"transaction_read_only", c"on"),
+        (c"max_parallel_workers_per_gather", c"0"),
+        (c"synchronize_seqscans", c"off"),
+    ]);
+    // SAFETY: trees and plans live in a context of their own, deleted when the query is done. When the server
+    // raises an error, the abort of its transaction frees that context with its parent, closes the query, and pops
+    // the snapshot.
+    unsafe {
+        let context = pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"damson source".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let caller = pg_sys::MemoryContextSwitchTo(context);
+        let result = execute(datum::cstring(&statement), receiver);
+        pg_sys::MemoryContextSwitchTo(caller);
+        pg_sys::MemoryContextDelete(context);
+        result
+    }
+}
+
+/// SAFETY: the current memory context is the query's own.
+unsafe fn execute(sql: &CStr, receiver: impl FnOnce(TupleDesc) -> Result<*mut DestReceiver>) -> Result<()> {
+    // SAFETY: the steps of the server's own simple query protocol, in their order.
+    unsafe {
+        let query = analyze(sql)?;
+        let plan = pg_sys::pg_plan_query(query, sql.as_ptr(), 0, std::ptr::null_mut());
+        let active = pg_sys::ActiveSnapshotSet();
+        pg_sys::PushActiveSnapshot(if active {
+            pg_sys::GetActiveSnapshot()
+        } else {
+            pg_sys::GetTransactionSnapshot()
+        });
+        let desc = pg_sys::CreateQueryDesc(
+            plan,
+            sql.as_ptr(),
+            pg_sys::GetActiveSnapshot(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        );
+        pg_sys::ExecutorStart(desc, 0);
+        let result = receiver((*desc).tupDesc).map(|dest| {
+            (*desc).dest = dest;
+            #[cfg(feature = "pg18")]
+            pg_sys::ExecutorRun(desc, pg_sys::ScanDirection::ForwardScanDirection, 0);
+            #[cfg(not(feature = "pg18"))]
+            pg_sys::ExecutorRun(desc, pg_sys::ScanDirection::ForwardScanDirection, 0, true);
+        });
+        pg_sys::ExecutorFinish(desc);
+        pg_sys::ExecutorEnd(desc);
+        pg_sys::FreeQueryDesc(desc);
+        pg_sys::PopActiveSnapshot();
+        result
+    }
+}
+
+/// Parses and analyses one statement that only reads.
+///
+/// SAFETY: on the main thread, in a transaction.
+unsafe fn analyze(sql: &CStr) -> Result<*mut pg_sys::Query> {
+    // SAFETY: trees that the server has just made, read by their tags.
+    unsafe {
+        let statements = pg_sys::pg_parse_query(sql.as_ptr());
+        let count = if statements.is_null() { 0 } else { (*statements).length };
+        if count != 1 {
+            return Err(refused(format!("the source has {count} statements, expected one")));
+        }
+        let raw = (*(*statements).elements).ptr_value.cast::<pg_sys::RawStmt>();
+        let statement = (*raw).stmt;
+        if (*statement).type_ != pg_sys::NodeTag::T_SelectStmt {
+            let tag = CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(statement)));
+            return Err(refused(format!("the source is a statement {}", tag.to_string_lossy())));
+        }
+        if !(*statement.cast::<pg_sys::SelectStmt>()).intoClause.is_null() {
+            return Err(refused("the source has an INTO clause"));
+        }
+        #[cfg(any(feature = "pg13", feature = "pg14"))]
+        let queries =
+            pg_sys::pg_analyze_and_rewrite(raw, sql.as_ptr(), std::ptr::null_mut(), 0, std::ptr::null_mut());
+        #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
+            raw,
+            sql.as_ptr(),
+            std::ptr::null(),
+            0,
+            std::ptr::null_mut(),
+        );
+        if queries.is_null() || (*queries).length != 1 {
+            return Err(refused("the source is rewritten to more than one query"));
+        }
+        let query = (*(*queries).elements).ptr_value.cast::<pg_sys::Query>();
+        if (*query).commandType != pg_sys::CmdType::CMD_SELECT || (*query).hasModifyingCTE {
+            return Err(refused("the source writes"));
+        }
+        if !(*query).rowMarks.is_null() {
+            return Err(refused("the source locks rows"));
+        }
+        Ok(query)
+    }
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(Kind::Parameter, message).hint(
+        "A source is the name of a table or view, or one SELECT that only reads, without FOR UPDATE or INTO.",
+    )
+}
+
+/// The statement that a source stands for: itself, or a relation's rows.
+fn statement(source: &str) -> Result<String> {
+    let source = source.trim();
+    if source.is_empty() {
+        return Err(refused("the source is empty"));
+    }
+    let word = source.find(|c: char| !c.is_ascii_alphabetic()).map(|end| (&source[..end], &source[end..]));
+    let begins_query = |(word, rest): (&str, &str)| {
+        let keyword = ["select", "with", "values", "table"].iter().any(|k| word.eq_ignore_ascii_case(k));
+        // `with` alone may be a relation's name, and `values.x` one in a schema.
+        keyword && !rest.starts_with(['.', '_', '$', ';']) && !rest.starts_with(|c: char| c.is_alphanumeric())
+    };
+    if source.starts_with(['(', '-', '/']) || word.is_some_and(begins_query) {
+        return Ok(source.to_string());
+    }
+    match qualified_name(source) {
+        Some(parts) => Ok(format!("SELECT * FROM {}", parts.join("."))),
+        // Anything else with a space in it was meant as a statement: let the server's parser say what it is.
+        None if source.contains(char::is_whitespace) && !source.contains('"') => Ok(source.to_string()),
+        None => Err(refused(format!("the source {source} is neither a relation's name nor a query")).detail(
+            "Names with capitals or other signs are written in double quotes, as everywhere in SQL.",
+        )),
+    }
+}
+
+/// The parts of a relation's name, each quoted, or none where it is not one.
+fn qualified_name(source: &str) -> Option<Vec<String>> {
+    let mut parts = vec![];
+    let mut rest = source;
+    loop {
+        let (name, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_identifier(quoted)?,
+            None => {
+                let end = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
+                let name = &rest[..end];
+                if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit() || c == '$') {
+                    return None;
+                }
+                (name.to_ascii_lowercase(), &rest[end..])
+            }
+        };
+        parts.push(format!("\"{}\"", name.replace('"', "\"\"")));
+        match after.strip_prefix('.') {
+            Some(next) => rest = next,
+            None if after.is_empty() && parts.len() <= 3 => return Some(parts),
+            None => return None,
+        }
+    }
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
+}
+
+/// A quoted identifier after its first quote, and what follows its last.
+fn quoted_identifier(quoted: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(after) => {
+                name.push('"');
+                rest = after;
+            }
+            None => return (!name.is_empty()).then_some((name, rest)),
+        }
+    }
+}
+
+/// A column of a source.
+pub(super) struct SourceColumn {
+    /// Its name.
+    pub name: String,
+    /// Its position, from 0.
+    pub position: usize,
+    /// As the server describes it.
+    pub attribute: Attribute,
+}
+
+/// An attribute of a query's rows.
+pub(super) fn attribute(desc: TupleDesc, position: usize) -> Attribute {
+    let mut attribute = std::mem::MaybeUninit::uninit();
+    // SAFETY: the description of a query's result, as long as the query; the shim fills the attribute.
+    unsafe {
+        shim::damson_attribute(desc, position as i32, attribute.as_mut_ptr());
+        attribute.assume_init()
+    }
+}
+
+fn columns(desc: TupleDesc) -> Vec<SourceColumn> {
+    let column = |position| {
+        let attribute = attribute(desc, position);
+        // SAFETY: an attribute's name ends in NUL.
+        SourceColumn { name: unsafe { datum::utf8(attribute.name) }, position, attribute }
+    };
+    // SAFETY: the description of a query's result.
+    (0..unsafe { (*desc).natts } as usize).map(column).collect()
+}
+
+fn pick<'a>(columns: &'a [SourceColumn], wanted: Wanted) -> Result<Vec<&'a SourceColumn>> {
+    let picked: Vec<&SourceColumn> = match wanted {
+        Wanted::All => columns.iter().collect(),
+        Wanted::Except(names) => columns.iter().filter(|c| !names.contains(&c.name)).collect(),
+        Wanted::Only(names) => {
+            let find = |name: &String| {
+                columns.iter().find(|c| c.name == *name).ok_or_else(|| {
+                    let all: Vec<&str> = columns.iter().map(|c| c.name.as_str()).take(40).collect();
+                    Error::new(Kind::UnknownColumn, format!("the source has no column \"{name}\""))
+                        .hint(format!("It has: {}.", all.join(", ")))
+                })
+            };
+            names.iter().map(find).collect::<Result<_>>()?
+        }
+    };
+    for column in &picked {
+        if columns.iter().any(|c| c.name == column.name && c.position != column.position) {
+            let message = format!("the source has two columns \"{}\"", column.name);
+            return Err(Error::new(Code::DuplicateColumn, message)
+                .hint("Name the columns of the SELECT instead of taking *, and rename one with AS."));
+        }
+    }
+    Ok(picked)
+}
