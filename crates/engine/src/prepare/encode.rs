@@ -265,34 +265,26 @@ impl Category {
     /// Smoothed means by code, over all folds and without each fold (Micci-Barreca 2001; cross-fitting as in
     /// scikit-learn's `TargetEncoder`, so that a training row does not see its own target).
     fn fit_means(&mut self, cells: &[Level], width: usize) {
-        let sums = |skip: Option<usize>| -> (Vec<f64>, Vec<f64>) {
-            let sum = |cell: &Level, k: usize| -> [f64; 2] {
-                let mut s = [0.0; 2];
-                for f in (0..FOLDS).filter(|f| Some(*f) != skip) {
-                    if let Some(c) = cell.target.get(f * width + k) {
-                        s[0] += c[0];
-                        s[1] += c[1];
-                    }
-                }
-                s
-            };
-            let prior: Vec<f64> = (0..width)
-                .map(|k| {
-                    let all =
-                        cells.iter().map(|c| sum(c, k)).fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
-                    if all[1] > 0.0 { all[0] / all[1] } else { 0.0 }
-                })
-                .collect();
+        let sum = |cell: &Level, k: usize, skip: Option<usize>| {
+            let folds = (0..FOLDS).filter(|f| Some(*f) != skip);
+            let cells = folds.filter_map(|f| cell.target.get(f * width + k));
+            cells.fold([0.0; 2], |s, c| [s[0] + c[0], s[1] + c[1]])
+        };
+        // One overall mean for all folds: a fold's own would betray the sum of the rows left out.
+        let overall = |k: usize| {
+            let all = cells.iter().map(|c| sum(c, k, None)).fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
+            if all[1] > 0.0 { all[0] / all[1] } else { 0.0 }
+        };
+        let prior: Vec<f64> = (0..width).map(overall).collect();
+        let means = |skip: Option<usize>| -> Vec<f64> {
             let mean = |cell: &Level, k: usize| {
-                let s = sum(cell, k);
+                let s = sum(cell, k, skip);
                 (s[0] + SMOOTHING * prior[k]) / (s[1] + SMOOTHING)
             };
-            let means =
-                cells.iter().flat_map(|c| (0..width).map(|k| mean(c, k)).collect::<Vec<_>>()).collect();
-            (means, prior)
+            cells.iter().flat_map(|c| (0..width).map(|k| mean(c, k)).collect::<Vec<_>>()).collect()
         };
-        let (means, prior) = sums(None);
-        self.cross = (0..FOLDS).flat_map(|f| sums(Some(f)).0).collect();
+        self.cross = (0..FOLDS).flat_map(|f| means(Some(f))).collect();
+        let means = means(None);
         self.how = How::Target { width, means, prior };
     }
 
