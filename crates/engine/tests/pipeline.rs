@@ -1,5 +1,7 @@
 //! The pipeline from a frame to scores: every kind of column, one row as a block, threads, folds, bad input.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
+
 use engine::artifact;
 use engine::fold::{ColumnType, Fold, SourceColumn, train_folded};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
