@@ -7,18 +7,17 @@ use pgrx::prelude::*;
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION damson.algorithms()
-RETURNS TABLE (algorithm text, tasks text, version bigint, summary text)
+RETURNS TABLE (name text, tasks text, version bigint, summary text)
 LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 20
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.algorithms() IS
 'The algorithms that damson.train knows.
 version rises when models of an older version can no longer be read.
-Example: SELECT algorithm, tasks, summary FROM damson.algorithms();';
+Example: SELECT name, tasks, summary FROM damson.algorithms();';
 "#)]
-fn algorithms() -> TableIterator<
-    'static,
-    (name!(algorithm, Text), name!(tasks, Text), name!(version, i64), name!(summary, Text)),
-> {
+fn algorithms()
+-> TableIterator<'static, (name!(name, Text), name!(tasks, Text), name!(version, i64), name!(summary, Text))>
+{
     TableIterator::new(ALGORITHMS.iter().map(|algorithm| {
         let info = algorithm.info();
         let tasks: Vec<&str> = info.tasks.iter().map(|t| t.name()).collect();
@@ -28,13 +27,13 @@ fn algorithms() -> TableIterator<
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION damson.parameters(algorithm text)
-RETURNS TABLE (parameter text, type text, "default" text, range text, meaning text)
+RETURNS TABLE (name text, type text, "default" text, range text, meaning text)
 LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 20
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.parameters(text) IS
 'The parameters of an algorithm: keys of the JSON object that damson.train takes as params.
 A default of NULL means that the algorithm decides, as the meaning says.
-Example: SELECT parameter, "default", range FROM damson.parameters(''boosting'');';
+Example: SELECT name, "default", range FROM damson.parameters(''boosting'');';
 "#)]
 #[allow(clippy::type_complexity)] // It is the SQL function's result.
 fn parameters(
@@ -42,7 +41,7 @@ fn parameters(
 ) -> TableIterator<
     'static,
     (
-        name!(parameter, Text),
+        name!(name, Text),
         name!(type, Text),
         name!(default, Option<Text>),
         name!(range, Text),

@@ -36,6 +36,11 @@ fn read(sql: &str, params: &[Param]) -> Result<Rows> {
     role::as_owner_of(SCHEMA, || spi::select(sql, params))
 }
 
+/// As `read`, for what runs once a statement of the user.
+fn read_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
+    role::as_owner_of(SCHEMA, || spi::select_kept(sql, params))
+}
+
 /// Writes, or reads what is committed by now.
 fn write(sql: &str, params: &[Param]) -> Result<Rows> {
     role::as_owner_of(SCHEMA, || spi::execute(sql, params))

@@ -2,9 +2,10 @@
 
 use super::reference::model_name;
 use super::{read, write};
-use crate::pg::change::announce;
+use crate::pg::change::{self, announce};
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
+use crate::pg::spi::{Param, Rows};
 use engine::Kind;
 use engine::schema::Task;
 
@@ -48,6 +49,7 @@ pub fn find_owned(name: &str, what: &str) -> Result<Option<Model>> {
 /// 42704 when there is none; 42501 as for `find_owned`.
 pub fn lock_owned(name: &str, what: &str) -> Result<Model> {
     let name = model_name(name)?;
+    change::check_possible();
     owned(&format!("{OWNED} FOR UPDATE"), name, what, write)?.ok_or_else(|| missing(name))
 }
 
@@ -55,11 +57,11 @@ fn owned(
     sql: &str,
     name: &str,
     what: &str,
-    run: fn(&str, &[crate::pg::spi::Param]) -> Result<crate::pg::spi::Rows>,
+    run: fn(&str, &[Param]) -> Result<Rows>,
 ) -> Result<Option<Model>> {
     let Some(row) = run(sql, &[name.into(), current_user().into()])?.one()? else { return Ok(None) };
     if !row.get::<bool>(3)? {
-        return Err(denied(what, name).hint("Only its owner may; damson.models shows who that is."));
+        return Err(denied(what, name).hint("Only its owner may, or a member of its owner."));
     }
     let name = name.to_string();
     Ok(Some(Model { id: row.get(0)?, name, task: row.get(1)?, last_version: row.get(2)? }))
@@ -71,6 +73,7 @@ fn owned(
 /// # Errors
 /// 22023 for an impossible name; 42501 when the model is another's.
 pub fn check_trainable(name: &str) -> Result<Option<Task>> {
+    change::check_possible();
     let model = find_owned(model_name(name)?, "train")?;
     Ok(model.and_then(|m| Task::parse(&m.task)))
 }

@@ -27,11 +27,27 @@ pub struct Resolved {
     pub scorer: Rc<Scorer>,
 }
 
-/// Whose model it is, or to whom it was granted. `$2` is the current user.
-const ALLOWED: &str = "pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') OR EXISTS (
-        SELECT FROM damson_catalog.grants g
-        WHERE g.model = m.id AND g.privilege = 'predict'
-          AND (g.grantee = 0::regrole OR pg_catalog.pg_has_role($2, g.grantee::oid, 'USAGE')))";
+/// What a reference means; `$1` is the model, `$2` the current user, `$3` the alias or the version.
+macro_rules! sql {
+    ($join:literal) => {
+        concat!(
+            "SELECT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') OR EXISTS (
+                SELECT FROM damson_catalog.grants g
+                WHERE g.model = m.id AND g.privilege = 'predict'
+                  AND (g.grantee = 0::regrole OR pg_catalog.pg_has_role($2, g.grantee::oid, 'USAGE'))),
+                m.last_version, v.id, v.version, v.artifact_size, v.artifact_sha256
+            FROM damson_catalog.models m ",
+            $join,
+            " WHERE m.name = $1"
+        )
+    };
+}
+
+const BY_ALIAS: &str = sql!(
+    "LEFT JOIN damson_catalog.aliases a ON a.model = m.id AND a.alias = $3
+    LEFT JOIN damson_catalog.versions v ON v.id = a.version"
+);
+const BY_VERSION: &str = sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3");
 
 /// The model that `name`, `name@alias` or `name@7` means now.
 ///
@@ -41,21 +57,11 @@ const ALLOWED: &str = "pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') OR EXIS
 pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
     let Reference { model, which } = Reference::parse(reference)?;
     change::watch()?;
-    let (join, param) = match which {
-        Which::Alias(alias) => {
-            let join = "LEFT JOIN damson_catalog.aliases a ON a.model = m.id AND a.alias = $3
-                LEFT JOIN damson_catalog.versions v ON v.id = a.version";
-            (join, alias.into())
-        }
-        Which::Version(version) => {
-            ("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3", version.into())
-        }
+    let (sql, param) = match which {
+        Which::Alias(alias) => (BY_ALIAS, alias.into()),
+        Which::Version(version) => (BY_VERSION, version.into()),
     };
-    let sql = format!(
-        "SELECT {ALLOWED}, m.last_version, v.id, v.version, v.artifact_size, v.artifact_sha256
-        FROM damson_catalog.models m {join} WHERE m.name = $1"
-    );
-    let row = super::read(&sql, &[model.into(), current_user().into(), param])?.one()?;
+    let row = super::read_kept(sql, &[model.into(), current_user().into(), param])?.one()?;
     let row = row.ok_or_else(|| missing(model))?;
     if !row.get::<bool>(0)? {
         return Err(

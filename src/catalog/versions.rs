@@ -221,9 +221,13 @@ pub(super) fn artifact(version: i64, size: i64, sha256: &str) -> Result<Vec<u8>>
         let chunk = row.take_bytes(0)?;
         bytes.extend_from_slice(&chunk);
     }
-    if bytes.len() as i64 != size || engine::artifact::sha256(&bytes) != sha256 {
-        let message =
-            format!("the stored artifact has {} bytes that are not the {size} written", bytes.len());
+    if bytes.len() as i64 != size {
+        let message = format!("the stored artifact has {} bytes, expected {size}", bytes.len());
+        return Err(engine::Error::corrupt(message).into());
+    }
+    let found = engine::artifact::sha256(&bytes);
+    if found != sha256 {
+        let message = format!("the stored artifact has SHA-256 {found}, expected {sha256}");
         return Err(engine::Error::corrupt(message).into());
     }
     Ok(bytes)

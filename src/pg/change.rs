@@ -47,6 +47,12 @@ pub fn announce() -> Result<()> {
     Ok(())
 }
 
+/// Raises the server's error in a read-only transaction or on a standby: before long work, not after it.
+pub fn check_possible() {
+    // SAFETY: a constant string; the server raises or returns.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"a change of models".as_ptr()) };
+}
+
 fn table() -> Result<Oid> {
     // SAFETY: look-ups by constant names.
     let table = unsafe {

@@ -14,7 +14,9 @@ use super::datum::{self, Bytes, Float4Array, Float8Array, Jsonb, Text, TextArray
 use super::error::{Error, Result};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::ffi::CStr;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char};
 use std::ops::Deref;
 
 /// A parameter, made by `into()` from a value, a reference or an `Option`; `None` is NULL.
@@ -270,7 +272,57 @@ pub fn execute(sql: &str, params: &[Param]) -> Result<Rows> {
     run(sql, params, false)
 }
 
+/// As [`select`], with a plan that the session keeps: for what runs once a statement of the user. Planning a join
+/// of three tables costs ten times what running it does. The server makes the plan anew when its tables change.
+pub fn select_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
+    thread_local! {
+        static PLANS: RefCell<HashMap<&'static str, pg_sys::SPIPlanPtr>> = RefCell::default();
+    }
+    connected(sql, params, |sql_text, types, values, nulls| {
+        let kept = PLANS.with_borrow(|plans| plans.get(sql).copied());
+        // SAFETY: SPI is connected; a plan is kept only once it is whole, and then for the life of the process.
+        unsafe {
+            let plan = match kept {
+                Some(plan) => plan,
+                None => {
+                    let plan = pg_sys::SPI_prepare(sql_text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+                    if plan.is_null() {
+                        return pg_sys::SPI_result;
+                    }
+                    pg_sys::SPI_keepplan(plan);
+                    PLANS.with_borrow_mut(|plans| plans.insert(sql, plan));
+                    plan
+                }
+            };
+            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
+        }
+    })
+}
+
 fn run(sql: &str, params: &[Param], read_only: bool) -> Result<Rows> {
+    connected(sql, params, |sql, types, values, nulls| {
+        let (types_ptr, values_ptr, count) = (types.as_mut_ptr(), values.as_mut_ptr(), types.len() as i32);
+        // SAFETY: SPI is connected; as many types, values and marks as the count says.
+        unsafe {
+            pg_sys::SPI_execute_with_args(
+                sql.as_ptr(),
+                count,
+                types_ptr,
+                values_ptr,
+                nulls.as_ptr(),
+                read_only,
+                0,
+            )
+        }
+    })
+}
+
+/// Connects, executes with the parameters as types, values and marks for NULL, and copies the rows out.
+fn connected(
+    sql: &str,
+    params: &[Param],
+    execute: impl FnOnce(&CStr, &mut [Oid], &mut [Datum], &[c_char]) -> i32,
+) -> Result<Rows> {
     let sql = datum::cstring(sql);
     // SAFETY: parameters and rows live in the connection's own memory, which SPI_finish frees after the rows
     // were copied. When the server raises an error in between, the abort of its transaction closes SPI.
@@ -280,17 +332,9 @@ fn run(sql: &str, params: &[Param], read_only: bool) -> Result<Rows> {
         let mut types: Vec<Oid> = params.iter().map(Param::oid).collect();
         let data: Vec<Option<Datum>> = params.iter().map(Param::write).collect();
         let mut values: Vec<Datum> = data.iter().map(|d| d.unwrap_or(Datum::null())).collect();
-        let nulls: Vec<std::ffi::c_char> =
-            data.iter().map(|d| if d.is_none() { b'n' } else { b' ' } as std::ffi::c_char).collect();
-        let code = pg_sys::SPI_execute_with_args(
-            sql.as_ptr(),
-            params.len() as i32,
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr(),
-            read_only,
-            0,
-        );
+        let nulls: Vec<c_char> =
+            data.iter().map(|d| if d.is_none() { b'n' } else { b' ' } as c_char).collect();
+        let code = execute(sql, &mut types, &mut values, &nulls);
         let rows = check(code).and_then(|()| copy_rows());
         let processed = pg_sys::SPI_processed;
         check(pg_sys::SPI_finish())?;

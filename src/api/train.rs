@@ -1,0 +1,281 @@
+//! `damson.train`: rows in, a registered version out.
+
+use crate::catalog::versions::{Metric, Run, Training, Version, register};
+use crate::catalog::{models, reference};
+use crate::pg::datum::{Text, TextArray};
+use crate::pg::error::{Error, Result, answer};
+use crate::pg::query::{self, Wanted};
+use crate::pg::{settings, work};
+use engine::Kind;
+use engine::schema::Task;
+use engine::split::Split;
+use engine::train::{Request, Trained};
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// What `train` was called with. An argument that is NULL has its default.
+struct Call {
+    model: String,
+    source: String,
+    description: Option<String>,
+    request: Request,
+    /// The arguments that were given, for the run.
+    given: Value,
+}
+
+type Outcome = (String, i64, String, String, i64, i64, Option<String>, Option<f64>, f64);
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION damson.train(
+    model text,
+    source text,
+    target text DEFAULT NULL,
+    algorithm text DEFAULT 'boosting',
+    params text DEFAULT '{}',
+    preprocess text DEFAULT '{}',
+    features text[] DEFAULT NULL,
+    weight text DEFAULT NULL,
+    task text DEFAULT NULL,
+    split text DEFAULT NULL,
+    test_size double precision DEFAULT 0.2,
+    time_column text DEFAULT NULL,
+    folds bigint DEFAULT 0,
+    seed bigint DEFAULT 0,
+    description text DEFAULT NULL)
+RETURNS TABLE (
+    model text, version bigint, algorithm text, task text, train_rows bigint, test_rows bigint,
+    metric text, value double precision, seconds double precision)
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+COMMENT ON FUNCTION damson.train(
+    text, text, text, text, text, text, text[], text, text, text, double precision, text, bigint, bigint, text) IS
+'Trains a new version of a model, and the model itself when it is new.
+source is a relation''s name or a SELECT; it is read with your rights. target is the column to predict; without
+one the model is unsupervised. params are the algorithm''s (see damson.parameters), preprocess says how missing
+values, scales and categories are treated; both are JSON objects. features names the columns to learn from (all
+others by default), weight a column of row weights. task is regression or classification where the target''s type
+leaves it open. split holds rows out to test on: random (the default with a target), stratified, time (the latest
+rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
+fitted on all rows. The same rows, arguments and seed give the same model.
+The first version of a model is deployed as production at once, later ones by damson.deploy.
+Example: SELECT * FROM damson.train(''churn'', ''customers'', target => ''churned'', params => ''{"trees": 300}'');';
+"#)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)] // They are those of the SQL function.
+fn train(
+    model: Text,
+    source: Text,
+    target: Option<Text>,
+    algorithm: Option<Text>,
+    params: Option<Text>,
+    preprocess: Option<Text>,
+    features: Option<TextArray>,
+    weight: Option<Text>,
+    task: Option<Text>,
+    split: Option<Text>,
+    test_size: Option<f64>,
+    time_column: Option<Text>,
+    folds: Option<i64>,
+    seed: Option<i64>,
+    description: Option<Text>,
+) -> TableIterator<
+    'static,
+    (
+        name!(model, Text),
+        name!(version, i64),
+        name!(algorithm, Text),
+        name!(task, Text),
+        name!(train_rows, i64),
+        name!(test_rows, i64),
+        name!(metric, Option<Text>),
+        name!(value, Option<f64>),
+        name!(seconds, f64),
+    ),
+> {
+    let (model, version, algorithm, task, train_rows, test_rows, metric, value, seconds) = answer(|| {
+        let features = features.map(|f| f.without_nulls("features")).transpose()?;
+        let given = json!({
+            "target": target.as_deref(), "algorithm": algorithm.as_deref(), "params": params.as_deref().map(document),
+            "preprocess": preprocess.as_deref().map(document), "features": features, "weight": weight.as_deref(),
+            "task": task.as_deref(), "split": split.as_deref(), "test_size": test_size,
+            "time_column": time_column.as_deref(), "folds": folds, "seed": seed,
+        });
+        let text = |t: Option<Text>| t.map(|t| t.0);
+        let folds = folds.unwrap_or(0);
+        let supervised = target.is_some();
+        run(Call {
+            model: model.0,
+            source: source.0,
+            description: text(description),
+            request: Request {
+                algorithm: text(algorithm).unwrap_or_else(|| "boosting".into()),
+                params: text(params).unwrap_or_else(|| "{}".into()),
+                preprocess: text(preprocess).unwrap_or_else(|| "{}".into()),
+                target: text(target),
+                task: task.as_deref().map(parse_task).transpose()?,
+                features,
+                weight: text(weight),
+                split: parse_split(split.as_deref(), test_size.unwrap_or(0.2), supervised && folds == 0)?,
+                time_column: text(time_column),
+                folds: usize::try_from(folds)
+                    .map_err(|_| refused(format!("folds is {folds}, expected 0 or more")))?,
+                // Any number will do as a seed; negative ones keep their bits.
+                seed: seed.unwrap_or(0) as u64,
+                max_memory: settings::max_memory(),
+            },
+            given,
+        })
+    });
+    let row = (
+        model.into(),
+        version,
+        algorithm.into(),
+        task.into(),
+        train_rows,
+        test_rows,
+        metric.map(Text),
+        value,
+        seconds,
+    );
+    TableIterator::once(row)
+}
+
+fn run(call: Call) -> Result<Outcome> {
+    let Call { model, source, description, request, mut given } = call;
+    let clock = Instant::now();
+    let model = reference::model_name(&model)?;
+    // What can be refused is refused before any row is read.
+    engine::train::check(&request)?;
+    let known = models::check_trainable(model)?;
+    let frame = match wanted(&request) {
+        Some(columns) => query::read(&source, Wanted::Only(&columns), request.max_memory)?,
+        None => query::read(&source, Wanted::All, request.max_memory)?,
+    };
+    let read_seconds = clock.elapsed().as_secs_f64();
+    let title = work::Title { verb: "train", object: model };
+    let work::Finished { value: trained, warnings, .. } = work::run(title, request.seed, |cx| {
+        if let Some(known) = known {
+            check_task(model, known, engine::train::task(&frame, &request)?)?;
+        }
+        engine::train::train(frame, &request, cx)
+    })?;
+
+    let Trained { artifact, card, .. } = &trained;
+    let headline = trained.headline.as_ref();
+    let mut timings = json!({"read": rounded(read_seconds)});
+    for (phase, seconds) in &trained.seconds {
+        timings[*phase] = json!(rounded(*seconds));
+    }
+    if let Value::Object(given) = &mut given {
+        given.retain(|_, v| !v.is_null());
+    }
+    let (train_rows, test_rows) = (card.train_rows as i64, card.test_rows as i64);
+    let version = register(&Training {
+        model,
+        task: card.task.name(),
+        description: description.as_deref(),
+        run: Run {
+            source: &source,
+            arguments: &given,
+            seed: card.seed as i64,
+            train_rows,
+            test_rows,
+            fingerprint: &card.fingerprint,
+            code_version: &card.engine_version,
+            timings: &timings,
+            warnings: &warnings,
+            seconds: clock.elapsed().as_secs_f64(),
+            metrics: &measurements(&trained),
+        },
+        version: Version {
+            algorithm: &card.algorithm,
+            algorithm_version: i32::from(card.algorithm_version),
+            params: &card.params,
+            preprocess: &card.preprocess,
+            target: card.target.as_deref(),
+            features: card.inputs.iter().map(|i| i.name.clone()).collect(),
+            classes: &card.classes,
+            headline: headline.map(|m| (m.name.as_str(), m.value)),
+            artifact,
+            sha256: &engine::artifact::sha256(artifact),
+        },
+    })?;
+    Ok((
+        model.to_string(),
+        version,
+        card.algorithm.clone(),
+        card.task.name().to_string(),
+        train_rows,
+        test_rows,
+        headline.map(|m| m.name.clone()),
+        headline.map(|m| m.value),
+        rounded(clock.elapsed().as_secs_f64()),
+    ))
+}
+
+/// The columns that have a role, where the caller chose the features; else all.
+fn wanted(request: &Request) -> Option<Vec<String>> {
+    let mut columns: Vec<String> = vec![];
+    let roles = [&request.target, &request.weight, &request.time_column];
+    for name in request.features.as_ref()?.iter().chain(roles.into_iter().flatten()) {
+        if !columns.contains(name) {
+            columns.push(name.clone());
+        }
+    }
+    Some(columns)
+}
+
+/// Refuses before the training what registering would refuse after it.
+fn check_task(model: &str, known: Task, found: Task) -> engine::Result<()> {
+    if known == found { Ok(()) } else { Err(models::other_task(model, known.name(), found.name())) }
+}
+
+/// The finished model's metrics, then those by round. A round's metric says its split in its name (`train_loss`).
+fn measurements(trained: &Trained) -> Vec<Metric> {
+    let whole = trained.metrics.iter().map(|m| Metric {
+        split: m.split.clone(),
+        round: None,
+        name: m.name.clone(),
+        value: m.value,
+    });
+    let rounds = trained.rounds.iter().map(|m| Metric {
+        split: "train".into(),
+        round: Some(m.round as i64),
+        name: m.name.clone(),
+        value: m.value,
+    });
+    whole.chain(rounds).collect()
+}
+
+fn parse_task(name: &str) -> Result<Task> {
+    Task::parse(name).ok_or_else(|| {
+        refused(format!("task is \"{name}\", expected regression, classification or clustering"))
+    })
+}
+
+fn parse_split(name: Option<&str>, test_size: f64, hold_out: bool) -> Result<Split> {
+    match name {
+        Some("random") => Ok(Split::Random { test_size }),
+        None if hold_out => Ok(Split::Random { test_size }),
+        Some("stratified") => Ok(Split::Stratified { test_size }),
+        Some("time") => Ok(Split::Time { test_size }),
+        Some("none") | None => Ok(Split::None),
+        Some(other) => {
+            Err(refused(format!("split is \"{other}\", expected random, stratified, time or none")))
+        }
+    }
+}
+
+/// JSON as JSON; what is not JSON stays text until the engine refuses it.
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+/// Seconds to the microsecond, for reading.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Kind::Parameter, message)
+}
