@@ -35,7 +35,7 @@ as_root() {
 
 apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-        -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@" >&2
+        -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@" >/dev/null
 }
 
 missing=()
@@ -46,11 +46,13 @@ done
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing Debian packages: ${missing[*]}"
     apt update
-    if ! dpkg-query -W postgresql-common >/dev/null 2>&1; then
+    if [[ " ${missing[*]} " == *" postgresql-$major "* ]]; then
         # Debian's server package would make and start a cluster of the machine's own; nobody asked for one.
-        as_root mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
-        apt install --no-install-recommends -o Dpkg::Options::=--force-confold postgresql-common
+        apt install --no-install-recommends postgresql-common
+        conf=/etc/postgresql-common/createcluster.conf
+        as_root cp -p "$conf" "$conf.damson"
+        trap 'as_root mv "$conf.damson" "$conf"' EXIT
+        echo 'create_main_cluster = false' | as_root tee -a "$conf" >/dev/null
     fi
     apt install --no-install-recommends "${missing[@]}"
 else
