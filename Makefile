@@ -3,7 +3,7 @@ XTASK := cargo run --release -p xtask --
 PG ?= 15
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fmt install package bench psql stop clean
+.PHONY: help setup demo test check fmt install package bench psql stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 |/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -16,6 +16,9 @@ demo: setup ## build, start a private server, load real data, tell the story in 
 
 test: setup ## every check and test on PG 15 and 18; ONLY=name runs one, PG=15 one version
 	@$(XTASK) test $(if $(ONLY),--only $(ONLY)) $(if $(filter command line environment,$(origin PG)),--pg $(PG))
+
+check: ## formatting, walls, clippy, rustdoc: what needs no server
+	@$(XTASK) check
 
 fmt: ## format the Rust code
 	@cargo fmt --all

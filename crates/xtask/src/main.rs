@@ -31,6 +31,7 @@ usage: xtask <verb> [options]
             --pg-config FILE [--destdir D]  build, and install into the server of this pg_config
   cluster   start|stop|restart|status [--pg N] [--name NAME]
   psql      [--pg N] [psql arguments]       install, start, create the extension, open psql
+  check                                     formatting, walls, clippy, rustdoc: what needs no server
   test      [--pg N] [--only NAME] [--accept NAME]
                                             every check and test; --only runs the SQL regression files and
                                             client tests whose name contains NAME; --accept writes what
@@ -64,6 +65,7 @@ fn run(verb: &str, arguments: Vec<String>) -> Result<bool> {
         "install" => install::run(&tree, &options)?,
         "cluster" => cluster::run(&tree, &options)?,
         "psql" => cluster::psql(&tree, &options)?,
+        "check" => return test::check(&tree),
         "test" => return test::run(&tree, &options),
         "demo" => demo::run(&tree, &options)?,
         "package" => package::run(&tree, &options)?,

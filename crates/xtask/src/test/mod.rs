@@ -101,6 +101,13 @@ pub fn run(tree: &Tree, options: &Options) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
+/// The checks alone, as a first look before a commit.
+pub fn check(tree: &Tree) -> Result<bool> {
+    let tally = checks::all(tree)?;
+    println!("\n{tally}");
+    Ok(tally.failed == 0)
+}
+
 /// Prints what comes next.
 fn heading(text: &str) {
     println!("\n== {text}");
