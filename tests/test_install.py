@@ -8,7 +8,7 @@ import pytest
 
 def test_library_and_extension_have_one_version(db):
     library, extension = db.execute(
-        "SELECT damson.library_version(), extversion FROM pg_extension WHERE extname = 'damson'"
+        "SELECT damson.version(), extversion FROM pg_extension WHERE extname = 'damson'"
     ).fetchone()
     assert library == extension
 
@@ -27,7 +27,7 @@ def test_drop_leaves_nothing_and_create_brings_it_back(db):
 
 def test_loopback_wants_the_password(server, database):
     with psycopg.connect(server.tcp_dsn, dbname=database, password=server.password) as connection:
-        assert connection.execute("SELECT damson.library_version()").fetchone()
+        assert connection.execute("SELECT damson.version()").fetchone()
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(server.tcp_dsn, dbname=database, password="wrong")
 
