@@ -10,7 +10,8 @@ use faer::{Accum, Par, mat::MatMut, mat::MatRef};
 use std::hint::black_box;
 use triangular::BlockStructure::{Rectangular, TriangularLower};
 
-/// Runs a loop compiled for the machine's own vector instructions. What it calls must be inlined into it.
+/// Runs a loop compiled for the machine's own vector instructions. The closure, and what it calls, must be marked
+/// `#[inline(always)]`: what is not inlined into it is plain SSE code.
 #[inline(always)]
 pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
@@ -18,11 +19,14 @@ pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 
 /// Makes plain SSE code fast again: a function compiled for AVX ends with `vzeroupper` when it used wide registers.
 fn clear_upper() {
-    vectorized(|| {
-        let mut lanes = black_box([0.0f64; 16]);
-        lanes.iter_mut().for_each(|v| *v += 1.0);
-        black_box(lanes);
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut lanes = black_box([0.0f64; 16]);
+            lanes.iter_mut().for_each(|v| *v += 1.0);
+            black_box(lanes);
+        },
+    );
 }
 
 fn product(g: MatMut<f64>, accum: Accum, a: MatRef<f64>, b: MatRef<f64>) {
@@ -77,14 +81,16 @@ pub fn add_product(r: &[f64], rows: usize, k: usize, u: &[f64], width: usize, g:
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
+    for (lane, (x, y)) in lanes.iter_mut().zip(a8.remainder().iter().zip(b8.remainder())) {
+        *lane = x * y;
+    }
     for (x, y) in a8.zip(b8) {
         for l in 0..8 {
             lanes[l] += x[l] * y[l];
         }
     }
     let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h)) + tail
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// The sum, in eight lanes as in [`dot`].
@@ -92,14 +98,14 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 pub fn sum(a: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let a8 = a.chunks_exact(8);
-    let tail: f64 = a8.remainder().iter().sum();
+    lanes.iter_mut().zip(a8.remainder()).for_each(|(lane, x)| *lane = *x);
     for x in a8 {
         for l in 0..8 {
             lanes[l] += x[l];
         }
     }
     let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h)) + tail
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// `e^x` to 1 ulp or two, without branches so that loops over it become vector code. Clamped to
@@ -140,13 +146,16 @@ pub fn ln_1p(e: f64) -> f64 {
 
 /// Replaces rows of `k` margins by their softmax; `log_sum` gets the log of each row's sum of exponentials.
 pub fn softmax(m: &mut [f64], k: usize, log_sum: &mut [f64]) {
-    vectorized(|| {
-        for (m, top) in m.chunks_exact_mut(k).zip(log_sum.iter_mut()) {
-            *top = m.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            m.iter_mut().for_each(|v| *v -= *top);
-        }
-        m.iter_mut().for_each(|v| *v = exp(*v));
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for (m, top) in m.chunks_exact_mut(k).zip(log_sum.iter_mut()) {
+                *top = m.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                m.iter_mut().for_each(|v| *v -= *top);
+            }
+            m.iter_mut().for_each(|v| *v = exp(*v));
+        },
+    );
     for (m, top) in m.chunks_exact_mut(k).zip(log_sum) {
         let total: f64 = m.iter().sum();
         *top += total.ln();

@@ -6,6 +6,7 @@
 //! - [`train`]: from a frame to an artifact; [`target`], [`split`], [`prepare`], [`fingerprint`] are its steps.
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is.
+//! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
 
 pub mod algorithms;

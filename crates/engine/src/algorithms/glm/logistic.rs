@@ -219,25 +219,31 @@ impl Newton {
             let (mut losses, mut roots) = ([0.0; dense::MAX_ROWS], [0.0; dense::MAX_ROWS]);
             let y = &chunk.y[start..start + rows];
             let weight = if chunk.weight.is_empty() { &ones[..] } else { &chunk.weight[start..start + rows] };
-            dense::vectorized(|| {
-                let rows = residual.iter_mut().zip(y).zip(weight).zip(&mut losses).zip(&mut roots);
-                for ((((r, y), w), loss), root) in rows {
-                    let m = *r;
-                    let e = dense::exp(-m.abs());
-                    let p = (if m >= 0.0 { 1.0 } else { e }) / (1.0 + e);
-                    // -log likelihood: log(1 + exp(m)) - y m
-                    *loss = w * (m.max(0.0) + dense::ln_1p(e) - y * m);
-                    *root = (w * p * (1.0 - p)).sqrt();
-                    *r = w * (p - y);
-                }
-            });
+            dense::vectorized(
+                #[inline(always)]
+                || {
+                    let rows = residual.iter_mut().zip(y).zip(weight).zip(&mut losses).zip(&mut roots);
+                    for ((((r, y), w), loss), root) in rows {
+                        let m = *r;
+                        let e = dense::exp(-m.abs());
+                        let p = (if m >= 0.0 { 1.0 } else { e }) / (1.0 + e);
+                        // -log likelihood: log(1 + exp(m)) - y m
+                        *loss = w * (m.max(0.0) + dense::ln_1p(e) - y * m);
+                        *root = (w * p * (1.0 - p)).sqrt();
+                        *r = w * (p - y);
+                    }
+                },
+            );
             sums.loss += dense::sum(&losses[..rows]);
             dense::add_product(residual, rows, 1, u, n, &mut sums.gradient);
-            dense::vectorized(|| {
-                for (u, root) in u.chunks_exact_mut(n.max(1)).zip(roots) {
-                    u.iter_mut().for_each(|u| *u *= root);
-                }
-            });
+            dense::vectorized(
+                #[inline(always)]
+                || {
+                    for (u, root) in u.chunks_exact_mut(n.max(1)).zip(roots) {
+                        u.iter_mut().for_each(|u| *u *= root);
+                    }
+                },
+            );
             dense::add_square(u, rows, n, &mut sums.hessian);
         }
         Ok(())

@@ -140,20 +140,23 @@ impl Coordinates {
     /// Writes rows of `x` in coordinates into `u`, `width()` values a row.
     fn transform(&self, x: &[f64], rows: usize, u: &mut [f64]) {
         let (d, wide) = (self.center.len(), self.width());
-        dense::vectorized(|| {
-            for i in 0..rows {
-                let from = &x[i * d..(i + 1) * d];
-                let to = &mut u[i * wide..(i + 1) * wide];
-                for (((to, x), center), inverse) in
-                    to.iter_mut().zip(from).zip(&self.center).zip(&self.inverse)
-                {
-                    *to = (x - center) * inverse;
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                for i in 0..rows {
+                    let from = &x[i * d..(i + 1) * d];
+                    let to = &mut u[i * wide..(i + 1) * wide];
+                    for (((to, x), center), inverse) in
+                        to.iter_mut().zip(from).zip(&self.center).zip(&self.inverse)
+                    {
+                        *to = (x - center) * inverse;
+                    }
+                    if self.intercept {
+                        to[d] = 1.0;
+                    }
                 }
-                if self.intercept {
-                    to[d] = 1.0;
-                }
-            }
-        });
+            },
+        );
     }
 
     /// The strength of the penalty on each coordinate, in units of the mean loss: `lambda * inverse^2`.

@@ -67,8 +67,8 @@ impl crate::learner::Model for Model {
     fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
         let (d, k) = (self.spread.len(), self.outputs());
         let mut finite = true;
-        for (i, out) in out.chunks_exact_mut(k).take(chunk.rows).enumerate() {
-            let x = &chunk.x[i * d..(i + 1) * d];
+        for i in 0..chunk.rows {
+            let (x, out) = (&chunk.x[i * d..(i + 1) * d], &mut out[i * k..(i + 1) * k]);
             match self.link {
                 Link::Identity => out[0] = self.intercept[0] + dot(x, &self.coefficients),
                 Link::Logit => {

@@ -40,19 +40,22 @@ impl Moments {
         // Means are taken about the first row, which makes those of constant columns exact.
         let row = |i: usize| &chunk.x[i * d..(i + 1) * d];
         let (first, mut y_sum) = (row(0), 0.0);
-        dense::vectorized(|| {
-            for i in 0..chunk.rows {
-                let w = chunk.weight(i);
-                block.weight += w;
-                for ((sum, x), x0) in block.mean.iter_mut().zip(row(i)).zip(first) {
-                    *sum += w * (x - x0);
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                for i in 0..chunk.rows {
+                    let w = chunk.weight(i);
+                    block.weight += w;
+                    for ((sum, x), x0) in block.mean.iter_mut().zip(row(i)).zip(first) {
+                        *sum += w * (x - x0);
+                    }
+                    y_sum += w * (chunk.y[i] - chunk.y[0]);
+                    if let Some(class) = block.classes.get_mut(chunk.y[i] as usize) {
+                        *class += w;
+                    }
                 }
-                y_sum += w * (chunk.y[i] - chunk.y[0]);
-                if let Some(class) = block.classes.get_mut(chunk.y[i] as usize) {
-                    *class += w;
-                }
-            }
-        });
+            },
+        );
         for (mean, x0) in block.mean.iter_mut().zip(first) {
             *mean = x0 + *mean / block.weight;
         }
@@ -63,19 +66,22 @@ impl Moments {
         for start in (0..chunk.rows).step_by(step) {
             cx.check()?;
             let rows = step.min(chunk.rows - start);
-            dense::vectorized(|| {
-                for (k, z) in scratch.chunks_exact_mut(n).take(rows).enumerate() {
-                    let i = start + k;
-                    for ((z, x), mean) in z.iter_mut().zip(row(i)).zip(&block.mean) {
-                        *z = x - mean;
+            dense::vectorized(
+                #[inline(always)]
+                || {
+                    for (k, z) in scratch.chunks_exact_mut(n).take(rows).enumerate() {
+                        let i = start + k;
+                        for ((z, x), mean) in z.iter_mut().zip(row(i)).zip(&block.mean) {
+                            *z = x - mean;
+                        }
+                        z[d] = chunk.y[i] - block.mean[d];
+                        if !chunk.weight.is_empty() {
+                            let root = chunk.weight[i].sqrt();
+                            z.iter_mut().for_each(|z| *z *= root);
+                        }
                     }
-                    z[d] = chunk.y[i] - block.mean[d];
-                    if !chunk.weight.is_empty() {
-                        let root = chunk.weight[i].sqrt();
-                        z.iter_mut().for_each(|z| *z *= root);
-                    }
-                }
-            });
+                },
+            );
             dense::add_square(&scratch[..rows * n], rows, n, &mut block.square);
         }
         self.merge(block)
