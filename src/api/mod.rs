@@ -12,5 +12,6 @@ mod evaluate;
 mod grant_model;
 mod rename_model;
 mod rollback;
+mod score;
 mod train;
 mod version;

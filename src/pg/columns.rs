@@ -2,14 +2,12 @@
 
 use super::datum::ArrayView;
 use super::error::Error;
-use super::reader::{Element, Reader, uuid, without_padding};
+use super::reader::{Element, Reader, date, time, uuid, without_padding};
 use super::shim::raw;
 use engine::Kind;
 use engine::frame::{Column, Data, Dictionary};
 use pgrx::pg_sys::Datum;
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
 /// What a dictionary's string takes beyond its bytes, which it holds twice.
 const STRING_OVERHEAD: u64 = 80;
 
@@ -62,8 +60,9 @@ pub(super) enum Fault {
 
 impl Fault {
     /// The error, at a row that counts from 1.
-    pub fn into_error(self, column: &str, row: usize) -> Error {
-        let at = format!("column \"{column}\", row {row}");
+    pub fn into_error(self, column: &str, row: Option<usize>) -> Error {
+        let row = row.map(|r| format!(", row {r}")).unwrap_or_default();
+        let at = format!("column \"{column}\"{row}");
         match self {
             Fault::Uneven { found, expected } => Error::new(
                 Kind::Data,
@@ -159,11 +158,11 @@ impl Building {
         // SAFETY: the view is of elements of this type.
         unsafe {
             match element {
-                Element::F32 => view.extend::<f32>(values, |x| x),
-                Element::F64 => view.extend::<f64>(values, |x| x as f32),
-                Element::I16 => view.extend::<i16>(values, f32::from),
-                Element::I32 => view.extend::<i32>(values, |x| x as f32),
-                Element::I64 => view.extend::<i64>(values, |x| x as f32),
+                Element::F32 => view.extend::<f32, _>(values, |x| x),
+                Element::F64 => view.extend::<f64, _>(values, |x| x as f32),
+                Element::I16 => view.extend::<i16, _>(values, f32::from),
+                Element::I32 => view.extend::<i32, _>(values, |x| x as f32),
+                Element::I64 => view.extend::<i64, _>(values, |x| x as f32),
             }
         }
         Ok(4 * (values.len() - before) as u64)
@@ -192,9 +191,7 @@ impl Building {
             (Data::Text(d), _) => d.codes.extend(staged.values::<u32>()),
             (Data::Time(v), Reader::Date) => {
                 for (i, days) in staged.values::<i32>().enumerate() {
-                    let infinite = days == i32::MIN || days == i32::MAX;
-                    let time = i64::from(days).checked_mul(DAY).filter(|_| !infinite);
-                    v.push(time.unwrap_or_else(|| {
+                    v.push(date(days).unwrap_or_else(|| {
                         bad.get_or_insert(i);
                         i64::MIN
                     }));
@@ -202,7 +199,7 @@ impl Building {
             }
             (Data::Time(v), _) => {
                 v.extend(staged.values::<i64>());
-                bad = staged.values::<i64>().position(|t| t == i64::MIN || t == i64::MAX);
+                bad = staged.values::<i64>().position(|t| time(t).is_none());
             }
             (Data::Vector { .. } | Data::Bytes { .. }, _) => {}
         }
@@ -227,17 +224,31 @@ impl Building {
     }
 }
 
+/// What elements of arrays become.
+pub(super) trait Float {
+    /// Not a number.
+    const MISSING: Self;
+}
+
+impl Float for f32 {
+    const MISSING: f32 = f32::NAN;
+}
+
+impl Float for f64 {
+    const MISSING: f64 = f64::NAN;
+}
+
 impl ArrayView {
     /// Appends the elements; NULL becomes NaN.
     ///
     /// # Safety
     /// The view is of a living array of `T`.
-    unsafe fn extend<T: Copy>(&self, values: &mut Vec<f32>, number: impl Fn(T) -> f32) {
+    pub(super) unsafe fn extend<T: Copy, N: Float>(&self, values: &mut Vec<N>, number: impl Fn(T) -> N) {
         let mut next = self.data.cast::<T>();
         // SAFETY: elements that are not NULL lie one after another.
         let element = |i| unsafe {
             if self.is_null(i) {
-                return f32::NAN;
+                return N::MISSING;
             }
             let value = next.read_unaligned();
             next = next.add(1);

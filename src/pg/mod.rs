@@ -3,11 +3,13 @@
 //! - [`datum`]: values of variable length, in and out. [`spi`]: SQL from Rust.
 //! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `columns` stores them,
 //!   `reader` knows their types.
+//! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
+mod bind;
 pub mod change;
 mod columns;
 pub mod datum;
@@ -16,6 +18,7 @@ pub mod query;
 mod reader;
 mod receiver;
 pub mod role;
+pub mod scoring;
 pub mod settings;
 pub mod shim;
 pub mod spi;

@@ -143,6 +143,18 @@ fn is_text(oid: Oid) -> bool {
     unsafe { pg_sys::IsBinaryCoercible(oid, pg_sys::TEXTOID) }
 }
 
+/// Microseconds since 2000-01-01 of a date, or none where it is infinite or too far away.
+pub(super) fn date(days: i32) -> Option<i64> {
+    const DAY: i64 = 86_400_000_000;
+    let infinite = days == i32::MIN || days == i32::MAX;
+    i64::from(days).checked_mul(DAY).filter(|_| !infinite)
+}
+
+/// A time, or none where it is infinite.
+pub(super) fn time(microseconds: i64) -> Option<i64> {
+    (microseconds != i64::MIN && microseconds != i64::MAX).then_some(microseconds)
+}
+
 /// The reader of a column.
 ///
 /// # Errors
@@ -150,13 +162,18 @@ fn is_text(oid: Oid) -> bool {
 pub(super) fn reader(column: &SourceColumn) -> Result<Reader> {
     let Attribute { oid, typmod, .. } = column.attribute;
     Reader::of(oid).ok_or_else(|| {
-        // SAFETY: gives a string in the current memory context for any type.
-        let name = unsafe { datum::utf8(pg_sys::format_type_with_typemod(oid, typmod)) };
+        let name = type_name(oid, typmod);
         let column = &column.name;
         let message = format!("column \"{column}\" is of type {name}, which cannot be learnt from");
         Error::new(Kind::Type, message)
             .hint(format!("Write {} instead, or leave it out.", cast(column, oid, &name)))
     })
+}
+
+/// A type's name in SQL.
+pub(super) fn type_name(oid: Oid, typmod: i32) -> String {
+    // SAFETY: gives a string in the current memory context for any type.
+    unsafe { datum::utf8(pg_sys::format_type_with_typemod(oid, typmod)) }
 }
 
 /// An expression that makes something useful of a column of another type.

@@ -153,7 +153,7 @@ impl Receiver {
                         Ok(bytes) => self.other_bytes += bytes,
                         Err(e) => {
                             let row = self.rows + self.staged + 1;
-                            self.error.get_or_insert(e.into_error(&b.column.name, row));
+                            self.error.get_or_insert(e.into_error(&b.column.name, Some(row)));
                         }
                     },
                     1 => *to = v as u8,
@@ -174,7 +174,7 @@ impl Receiver {
             if let Err(row) = b.append(values)
                 && !(self.any_null && self.nulls[row * width + i])
             {
-                let e = Fault::Infinite.into_error(&b.column.name, self.rows + row + 1);
+                let e = Fault::Infinite.into_error(&b.column.name, Some(self.rows + row + 1));
                 self.error.get_or_insert(e);
             }
             if self.any_null {

@@ -2,7 +2,7 @@
  * What must be compiled against the server's own headers: access to values of variable length. Servers of the
  * Greenplum family lay their headers out differently from PostgreSQL, so Rust never touches them.
  *
- * Declared in shim.rs, guarded; the loops over rows of receiver.rs, columns.rs and score.rs call without a guard, which is why
+ * Declared in shim.rs, guarded; the loops over rows of receiver.rs, columns.rs, bind.rs and scoring.rs call without a guard, which is why
  * they keep nothing to drop across a call. Any function here may raise an error.
  */
 #include "postgres.h"
@@ -19,6 +19,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 /* The bytes of a bytea. They live as long as the datum, or as the current memory context. */
 const char *damson_bytes(Datum d, size_t *len);
@@ -297,4 +299,55 @@ const char *
 damson_enum(Datum d, size_t *len)
 {
 	return damson_utf8(DatumGetCString(DirectFunctionCall1(enum_out, d)), len);
+}
+
+/* Row values: arguments of a composite type. */
+
+typedef struct Record
+{
+	HeapTupleHeader tuple;
+	uint64		version;		/* changes whenever the columns may have */
+	Oid			type;
+	int32		typmod;
+} Record;
+
+void		damson_record(Datum d, Record *out);
+TupleDesc	damson_record_desc(Oid type, int32 typmod);
+void		damson_record_deform(HeapTupleHeader tuple, TupleDesc desc, Datum *values, bool *nulls);
+
+void
+damson_record(Datum d, Record *out)
+{
+	out->tuple = DatumGetHeapTupleHeader(d);
+	out->type = HeapTupleHeaderGetTypeId(out->tuple);
+	out->typmod = HeapTupleHeaderGetTypMod(out->tuple);
+	out->version = assign_record_type_identifier(out->type, out->typmod);
+}
+
+/* A copy in the current memory context. */
+TupleDesc
+damson_record_desc(Oid type, int32 typmod)
+{
+	return lookup_rowtype_tupdesc_copy(type, typmod);
+}
+
+void
+damson_record_deform(HeapTupleHeader tuple, TupleDesc desc, Datum *values, bool *nulls)
+{
+	HeapTupleData t;
+
+	memset(&t, 0, sizeof(t));
+	t.t_len = HeapTupleHeaderGetDatumLength(tuple);
+	t.t_data = tuple;
+	heap_deform_tuple(&t, desc, values, nulls);
+}
+
+/* Microseconds since 2000-01-01 of a time in text, such as a JSON document has. */
+int64		damson_timestamp(const char *utf8, size_t len);
+
+int64
+damson_timestamp(const char *utf8, size_t len)
+{
+	return DatumGetTimestamp(DirectFunctionCall3(timestamp_in, CStringGetDatum(damson_cstring(utf8, len)),
+												 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }

@@ -3,7 +3,20 @@
 
 use super::datum::ArrayView;
 use pgrx::pg_sys::{Datum, Oid, TupleDesc, TupleTableSlot, ffi::pg_guard_ffi_boundary};
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
+
+/// A row value.
+#[repr(C)]
+pub struct Record {
+    /// Its bytes.
+    pub tuple: *mut c_void,
+    /// Changes whenever the columns may have.
+    pub version: u64,
+    /// Its type.
+    pub oid: Oid,
+    /// The type's modifier.
+    pub typmod: i32,
+}
 
 /// An attribute of a row's description.
 #[repr(C)]
@@ -54,6 +67,8 @@ guarded! {
     fn damson_jsonb(d: Datum, len: *mut usize) -> *const c_char;
     fn damson_jsonb_new(utf8: *const c_char, len: usize) -> Datum;
     fn damson_attribute(desc: TupleDesc, i: c_int, out: *mut Attribute) -> ();
+    fn damson_record_desc(oid: Oid, typmod: i32) -> TupleDesc;
+    fn damson_timestamp(utf8: *const c_char, len: usize) -> i64;
     fn damson_schema_owner(name: *const c_char) -> Oid;
 }
 
@@ -80,6 +95,17 @@ pub mod raw {
         pub fn damson_row(slot: *mut TupleTableSlot, natts: c_int) -> *const u8;
         /// See `shim.c`.
         pub fn damson_deform(slot: *mut TupleTableSlot, natts: c_int);
+        /// See `shim.c`.
+        pub fn damson_record(d: Datum, out: *mut Record);
+        /// See `shim.c`.
+        pub fn damson_record_deform(
+            tuple: *mut c_void,
+            desc: TupleDesc,
+            values: *mut Datum,
+            nulls: *mut bool,
+        );
+        /// The server's own.
+        pub fn GetUserId() -> Oid;
         /// The server's own.
         pub fn MemoryContextReset(context: MemoryContext);
     }

@@ -2,11 +2,11 @@
 
 use crate::artifact::{self, Card};
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Frame, Value};
+use crate::frame::{ColumnKind, Frame, Value};
 use crate::learner::{Cx, Model};
 use crate::metrics;
 use crate::prepare::encode::Number;
-use crate::prepare::{FrameRows, Prepared};
+use crate::prepare::{FrameRows, InputColumn, Prepared};
 use crate::run::{Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
 use crate::{algorithms, target};
@@ -95,8 +95,10 @@ impl Scorer {
             (Some(numbers), inputs) if values.len() == inputs.len() => {
                 self.set_plain(row, numbers, values.iter().map(|v| f64::from(*v)))
             }
-            (_, [_]) => self.set(row, 0, Value::Vector(values)),
-            _ => Err(self.wrong_count(values.len())),
+            (_, [InputColumn { kind: ColumnKind::Vector { .. }, .. }]) => {
+                self.set(row, 0, Value::Vector(values))
+            }
+            _ => self.set_each(row, values.iter().map(|v| f64::from(*v))),
         }
     }
 
@@ -106,11 +108,11 @@ impl Scorer {
             (Some(numbers), inputs) if values.len() == inputs.len() => {
                 self.set_plain(row, numbers, values.iter().copied())
             }
-            (_, [_]) => {
+            (_, [InputColumn { kind: ColumnKind::Vector { .. }, .. }]) => {
                 let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
                 self.set(row, 0, Value::Vector(&values))
             }
-            _ => Err(self.wrong_count(values.len())),
+            _ => self.set_each(row, values.iter().copied()),
         }
     }
 
@@ -121,6 +123,17 @@ impl Scorer {
                 let input = &self.card.inputs[i];
                 return Err(fault.explain(&input.name, input.kind));
             }
+        }
+        Ok(())
+    }
+
+    /// For inputs that give more than a feature each, such as one that says whether the value was missing.
+    fn set_each(&self, row: &mut Row, values: impl ExactSizeIterator<Item = f64>) -> Result<()> {
+        if values.len() != self.card.inputs.len() {
+            return Err(self.wrong_count(values.len()));
+        }
+        for (i, v) in values.enumerate() {
+            self.set(row, i, Value::number(v))?;
         }
         Ok(())
     }

@@ -1,0 +1,41 @@
+//! `damson.predict`, `damson.classify`, `damson.probability` and `damson.probabilities`. Their code is
+//! [`crate::pg::scoring`], which reads the server's call structure itself.
+
+pgrx::extension_sql!(
+    r#"
+CREATE FUNCTION damson.predict(model text, VARIADIC features "any")
+RETURNS double precision
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_predict';
+COMMENT ON FUNCTION damson.predict(text, VARIADIC "any") IS
+'The value that a regression predicts for a row, or the number of its cluster.
+The features are one row (bound by column name), values (bound by position), one array (an element a column, or the
+one array column), or json (bound by key). NULL is a missing value. The model is name, name@alias or name@version.
+Example: SELECT h.id, damson.predict(''price'', h) FROM homes h;';
+
+CREATE FUNCTION damson.classify(model text, VARIADIC features "any")
+RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_classify';
+COMMENT ON FUNCTION damson.classify(text, VARIADIC "any") IS
+'The likeliest class of a row. Features are given as for damson.predict.
+Example: SELECT c.id, damson.classify(''churn'', c) FROM customers c;';
+
+CREATE FUNCTION damson.probability(model text, class text, VARIADIC features "any")
+RETURNS double precision
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_probability';
+COMMENT ON FUNCTION damson.probability(text, text, VARIADIC "any") IS
+'The probability that a row is of a class, between 0 and 1. Features are given as for damson.predict.
+Example: SELECT c.id, damson.probability(''churn'', ''yes'', c) FROM customers c ORDER BY 2 DESC LIMIT 10;';
+
+CREATE FUNCTION damson.probabilities(model text, VARIADIC features "any")
+RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_probabilities';
+COMMENT ON FUNCTION damson.probabilities(text, VARIADIC "any") IS
+'The probabilities of all classes of a row, as an object with a key for each class.
+Example: SELECT c.id, damson.probabilities(''churn'', c) FROM customers c;';
+"#,
+    name = "score",
+);

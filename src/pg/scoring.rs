@@ -1,0 +1,373 @@
+//! The scoring functions as the server calls them: once a row, `(model text, [class text,] VARIADIC "any")`.
+//! `src/api/score.rs` declares them in SQL.
+//!
+//! pgrx's own wrappers would unpack every argument for each row. These read the server's call structure in
+//! place and keep all that does not change from row to row in the call site's `fn_extra`: the model, what it is bound
+//! to, and room for one row. A model is resolved again when its reference, the current user or the catalog changes.
+//!
+//! NULL as the model (or the class, the row, the array, the document) gives NULL; a NULL feature is a missing value.
+
+use super::bind::{self, Form, Offer, Scratch, Source};
+use super::datum::{self, Jsonb, Text, Value as _};
+use super::error::{self, Error, Result};
+use super::query::attribute;
+use super::shim::{Record, damson_record_desc, raw};
+use crate::catalog::{self, Resolved};
+use engine::Kind;
+use engine::artifact::Card;
+use engine::schema::Task;
+use engine::scorer::{Row, Scorer};
+use pgrx::PgMemoryContexts;
+use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
+use std::rc::Rc;
+
+/// Models that one call site keeps at hand, for queries that name the model by a column.
+const AT_HAND: usize = 64;
+
+/// What a function makes of the scores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Verb {
+    Predict,
+    Classify,
+    Probability,
+    Probabilities,
+}
+
+impl Verb {
+    /// Arguments before the features.
+    fn first(self) -> usize {
+        if self == Verb::Probability { 2 } else { 1 }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Predict => "predict",
+            Verb::Classify => "classify",
+            Verb::Probability => "probability",
+            Verb::Probabilities => "probabilities",
+        }
+    }
+
+    /// Refuses a model that answers another question.
+    fn check(self, model: &str, card: &Card) -> Result<()> {
+        let classes = card.task == Task::Classification;
+        if classes != (self == Verb::Predict) {
+            return Ok(());
+        }
+        let (verb, task) = (self.name(), card.task.name());
+        let message = format!("damson.{verb} does not serve model \"{model}\", which does {task}");
+        let instead = if classes { "classify or damson.probability" } else { "predict" };
+        Err(Error::new(Kind::Unsupported, message).hint(format!("Use damson.{instead}.")))
+    }
+}
+
+/// What a call site keeps.
+struct Site {
+    user: Oid,
+    generation: u64,
+    types: Vec<Oid>,
+    form: Form,
+    models: Vec<Bound>,
+    /// The model of the last row, in `models`.
+    current: usize,
+    shape: Shape,
+    scratch: Scratch,
+}
+
+/// The row type of the last row, where features come as rows.
+struct Shape {
+    version: u64,
+    desc: TupleDesc,
+    offers: Vec<Offer>,
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
+}
+
+/// A model with what its inputs are bound to.
+struct Bound {
+    reference: Vec<u8>,
+    resolved: Rc<Resolved>,
+    row: Row,
+    sources: Vec<Source>,
+    numbers: bool,
+    /// The shape that it is bound to; 0 before the first row.
+    version: u64,
+    /// The class asked for last, and its number.
+    class: (Vec<u8>, usize),
+}
+
+/// SAFETY: the structure of a call that has more than `i` arguments.
+#[inline(always)]
+unsafe fn argument(fcinfo: FunctionCallInfo, i: usize) -> (Datum, bool) {
+    // SAFETY: the caller's promise.
+    let argument = unsafe { &*(*fcinfo).args.as_ptr().add(i) };
+    (argument.value, argument.isnull)
+}
+
+/// The bytes of a text argument, in UTF-8, as long as the current memory context.
+///
+/// SAFETY: the datum is a text. Not guarded.
+#[inline(always)]
+unsafe fn text<'a>(datum: Datum) -> &'a [u8] {
+    let mut len = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let data = raw::damson_text(datum, &mut len);
+        std::slice::from_raw_parts(data.cast(), len)
+    }
+}
+
+/// Scores the call's row: the model, its scores, or none for NULL. Frames from here down hold nothing to drop
+/// while they call the server without a guard.
+///
+/// SAFETY: the structure of a call of a scoring function.
+#[inline(always)]
+unsafe fn score<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Scorer, &'a [f64], usize)>> {
+    // SAFETY: `fn_extra` is ours, and the function's own call is the only one that uses it.
+    unsafe {
+        let first = verb.first();
+        for i in 0..first {
+            if argument(fcinfo, i).1 {
+                return Ok(None);
+            }
+        }
+        let mut site = (*(*fcinfo).flinfo).fn_extra.cast::<Site>();
+        if site.is_null() {
+            site = new_site(fcinfo, first);
+        }
+        let site = &mut *site;
+        if site.form != Form::Scalars && argument(fcinfo, first).1 {
+            return Ok(None);
+        }
+        let reference = text(argument(fcinfo, 0).0);
+        let fresh = site.user == raw::GetUserId() && site.generation == catalog::generation();
+        if !fresh || site.models.get(site.current).is_none_or(|m| m.reference != reference) {
+            site.resolve(verb, reference)?;
+        }
+        let model = &mut site.models[site.current];
+        let scorer: &Scorer = &model.resolved.scorer;
+        let (row, scratch) = (&mut model.row, &mut site.scratch);
+        match site.form {
+            Form::Scalars if model.numbers => {
+                bind::set_numbers(scorer, row, &model.sources, scratch, |at| argument(fcinfo, first + at))?
+            }
+            Form::Scalars => {
+                bind::set_values(scorer, row, &model.sources, scratch, |at| argument(fcinfo, first + at))?
+            }
+            Form::Array(element) => {
+                bind::set_array(scorer, row, element, argument(fcinfo, first).0, scratch)?
+            }
+            Form::Record => {
+                let mut record = std::mem::zeroed::<Record>();
+                raw::damson_record(argument(fcinfo, first).0, &mut record);
+                if site.shape.version != record.version {
+                    site.shape = shape(fcinfo, &record);
+                }
+                let shape = &mut site.shape;
+                if model.version != record.version {
+                    model.sources = bind::by_name(scorer.card(), &shape.offers)?;
+                    model.numbers = bind::all_numbers(&model.sources);
+                    model.version = record.version;
+                }
+                let (values, nulls) = (shape.values.as_mut_ptr(), shape.nulls.as_mut_ptr());
+                raw::damson_record_deform(record.tuple, shape.desc, values, nulls);
+                let get = |at| (shape.values[at], shape.nulls[at]);
+                if model.numbers {
+                    bind::set_numbers(scorer, row, &model.sources, scratch, get)?;
+                } else {
+                    bind::set_values(scorer, row, &model.sources, scratch, get)?;
+                }
+            }
+            Form::Document { text } => {
+                let datum = argument(fcinfo, first).0;
+                let document = if text { Text::read(datum).0 } else { Jsonb::read(datum).0 };
+                bind::set_json(scorer, row, &document, scratch)?;
+            }
+        }
+        let class = if verb == Verb::Probability {
+            let label = text(argument(fcinfo, 1).0);
+            if model.class.0 != label {
+                model.class = (label.to_vec(), class_number(&model.resolved, label)?);
+            }
+            model.class.1
+        } else {
+            0
+        };
+        Ok(Some((scorer, scorer.score(row)?, class)))
+    }
+}
+
+/// SAFETY: as for `score`.
+#[cold]
+unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
+    // SAFETY: the site lives in the context that `fn_extra` lives in, and is dropped with it.
+    unsafe {
+        let function = (*fcinfo).flinfo;
+        let features = first..(*fcinfo).nargs as usize;
+        let types: Vec<Oid> = features.map(|i| pg_sys::get_fn_expr_argtype(function, i as i32)).collect();
+        let site = Site {
+            user: pg_sys::InvalidOid,
+            generation: 0,
+            form: Form::of(&types),
+            types,
+            models: vec![],
+            current: 0,
+            shape: Shape {
+                version: 0,
+                desc: std::ptr::null_mut(),
+                offers: vec![],
+                values: vec![],
+                nulls: vec![],
+            },
+            scratch: Scratch::new(),
+        };
+        let site = PgMemoryContexts::For((*function).fn_mcxt).leak_and_drop_on_delete(site);
+        (*function).fn_extra = site.cast();
+        site
+    }
+}
+
+/// The columns of a row type.
+///
+/// SAFETY: as for `score`; the record is of a living row.
+#[cold]
+unsafe fn shape(fcinfo: FunctionCallInfo, record: &Record) -> Shape {
+    // SAFETY: the description is copied into the context that the site lives in.
+    unsafe {
+        let mut context = PgMemoryContexts::For((*(*fcinfo).flinfo).fn_mcxt);
+        let desc = context.switch_to(|_| damson_record_desc(record.oid, record.typmod));
+        let count = (*desc).natts as usize;
+        let offer = |position| {
+            let a = attribute(desc, position);
+            Offer { name: (!a.dropped).then(|| datum::utf8(a.name)), oid: a.oid }
+        };
+        let offers = (0..count).map(offer).collect();
+        Shape {
+            version: record.version,
+            desc,
+            offers,
+            values: vec![Datum::null(); count],
+            nulls: vec![true; count],
+        }
+    }
+}
+
+impl Site {
+    /// Makes the model of that reference the current one.
+    #[cold]
+    fn resolve(&mut self, verb: Verb, reference: &[u8]) -> Result<()> {
+        // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
+        let (user, generation) = (super::role::current_user(), catalog::generation());
+        if self.user != user || self.generation != generation {
+            self.models.clear();
+            self.user = user;
+            self.generation = generation;
+        }
+        if let Some(i) = self.models.iter().position(|m| m.reference == reference) {
+            self.current = i;
+            return Ok(());
+        }
+        if self.models.len() == AT_HAND {
+            self.models.clear();
+        }
+        let name = std::str::from_utf8(reference)
+            .map_err(|_| Error::new(Kind::Parameter, "the model's name is not valid UTF-8"))?;
+        let resolved = catalog::resolve(name)?;
+        let card = resolved.scorer.card();
+        verb.check(&resolved.model, card)?;
+        let sources = if self.form == Form::Scalars {
+            bind::by_position(&resolved.model, card, &self.types)?
+        } else {
+            vec![]
+        };
+        let numbers = bind::all_numbers(&sources);
+        let row = resolved.scorer.row();
+        let class = (vec![], usize::MAX);
+        self.current = self.models.len();
+        self.models.push(Bound {
+            reference: reference.to_vec(),
+            resolved,
+            row,
+            sources,
+            numbers,
+            version: 0,
+            class,
+        });
+        Ok(())
+    }
+}
+
+#[cold]
+fn class_number(resolved: &Resolved, label: &[u8]) -> Result<usize> {
+    let classes = &resolved.scorer.card().classes;
+    classes.iter().position(|c| c.as_bytes() == label).ok_or_else(|| {
+        let label = String::from_utf8_lossy(label);
+        let shown: Vec<String> = classes.iter().take(40).map(|c| format!("'{c}'")).collect();
+        let message = format!("model \"{}\" has no class \"{label}\"", resolved.model);
+        Error::new(Kind::Parameter, message).hint(format!("It has: {}.", shown.join(", ")))
+    })
+}
+
+/// `{"class": probability, ...}`.
+fn probabilities(card: &Card, scores: &[f64]) -> Jsonb {
+    let pairs = card.classes.iter().cloned().zip(scores.iter().map(|p| serde_json::Value::from(*p)));
+    Jsonb(serde_json::Value::Object(pairs.collect()).to_string())
+}
+
+/// SAFETY: the structure of a call of a scoring function.
+#[inline(always)]
+unsafe fn answer(
+    fcinfo: FunctionCallInfo,
+    verb: Verb,
+    make: impl FnOnce(&Scorer, &[f64], usize) -> Datum,
+) -> Datum {
+    // SAFETY: the caller's promise.
+    match unsafe { score(fcinfo, verb) } {
+        Ok(Some((scorer, scores, class))) => make(scorer, scores, class),
+        Ok(None) => {
+            // SAFETY: the caller's promise.
+            unsafe { (*fcinfo).isnull = true };
+            Datum::null()
+        }
+        Err(e) => error::raise(e),
+    }
+}
+
+fn float8(x: f64) -> Datum {
+    Datum::from(x.to_bits())
+}
+
+macro_rules! scoring_function {
+    ($(#[$doc:meta] $name:ident, $info:ident, $verb:expr, $make:expr;)*) => { $(
+        /// Tells the server how the function is called.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
+            static V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &V1
+        }
+
+        #[$doc]
+        ///
+        /// # Safety
+        /// The server calls it, as `src/api/score.rs` declares it.
+        #[pgrx::pg_guard]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(fcinfo: FunctionCallInfo) -> Datum {
+            // SAFETY: the server's call.
+            unsafe { answer(fcinfo, $verb, $make) }
+        }
+    )* };
+}
+
+scoring_function! {
+    /// `damson.predict`.
+    damson_predict, pg_finfo_damson_predict, Verb::Predict, |_, scores, _| float8(scores[0]);
+    /// `damson.classify`.
+    damson_classify, pg_finfo_damson_classify, Verb::Classify,
+        |scorer, scores, _| datum::text(&scorer.card().classes[Scorer::best(scores)]);
+    /// `damson.probability`.
+    damson_probability, pg_finfo_damson_probability, Verb::Probability, |_, scores, class| float8(scores[class]);
+    /// `damson.probabilities`.
+    damson_probabilities, pg_finfo_damson_probabilities, Verb::Probabilities,
+        |scorer, scores, _| probabilities(scorer.card(), scores).write();
+}
