@@ -1,6 +1,7 @@
 //! The algorithms, in one list. Adding one: its file or folder here, its `mod` line, its line in the list.
 
 pub mod glm;
+pub mod kmeans;
 
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Algorithm, Erased};
@@ -12,6 +13,7 @@ pub static ALGORITHMS: &[&dyn Algorithm] = &[
     &Erased::<glm::LeastSquares<true>>::NEW,
     &Erased::<glm::Logistic>::NEW,
     &Erased::<glm::Multinomial>::NEW,
+    &Erased::<kmeans::KMeans>::NEW,
 ];
 
 /// The algorithm of that name.

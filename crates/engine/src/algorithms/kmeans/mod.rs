@@ -1,0 +1,437 @@
+//! k-means: clusters around centers. Seeded by k-means|| (Bahmani, Moseley, Vattani, Kumar & Vassilvitskii,
+//! "Scalable k-means++", 2012), then Lloyd's algorithm. Parameters, stopping rule and `inertia` are
+//! scikit-learn's.
+//!
+//! A round is one pass over the rows; [`Phase`] says which rounds there are. `centers` finds nearest centers,
+//! `seeding` draws rows, `model` is the result.
+//!
+//! Three things differ from the paper, and none from its aim. The first draw takes as many rows as the others
+//! instead of one. Each draw takes an exact number of rows, by a race that needs no cost beforehand, so that a
+//! round is one pass. And drawn rows are distinct, so that data with fewer distinct rows than clusters are found
+//! out after one pass. A cluster that loses all its rows is moved to the row that is farthest from its center, as in
+//! scikit-learn.
+//!
+//! A row's part in a draw hangs on the seed and its number. Sums are cut at blocks of rows, so the result is the
+//! same bits on any number of threads.
+
+mod centers;
+mod model;
+mod moments;
+mod params;
+mod seeding;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Kind, Result};
+use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
+use crate::params::Values;
+use crate::schema::{Chunk, Schema, Task};
+use centers::{Centers, add};
+pub use model::Model;
+use moments::Moments;
+use params::{Init, PARAMS, Params};
+use seeding::{Lots, Picks, plus_plus};
+use serde::{Deserialize, Serialize};
+
+/// More clusters than anyone reads; centers of so many take memory in each block's sums.
+const MAX_CLUSTERS: usize = 65_536;
+/// Draws of k-means|| after the first. The paper finds 5 to be plenty and MLlib takes 2.
+const DRAWS: usize = 3;
+/// Rows between two looks at the stop flag; also what scoring holds on its stack.
+const PIECE: usize = 64;
+
+/// The algorithm, for the static list.
+pub struct KMeans;
+
+/// What a pass over the rows is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Phase {
+    /// Means and variances, and the first draw: by weight alone.
+    Survey,
+    /// A draw by weight times squared distance to the candidates so far, one set of them a draw.
+    Spread(Vec<Centers>),
+    /// The weight of the rows nearest to each candidate.
+    Weigh(Vec<Centers>),
+    /// Sums of the rows nearest to each center.
+    Assign(Centers),
+    /// The rows farthest from their centers, for clusters without rows.
+    Rescue(Centers, Vec<u32>),
+}
+
+/// What a round starts from.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Which of `n_init` runs this is.
+    run: usize,
+    phase: Phase,
+    /// Shift of all centers, squared, at which they are at rest.
+    #[serde(skip)]
+    tolerance: f64,
+    #[serde(skip)]
+    iterations: usize,
+    /// Iterations of the runs that are over.
+    #[serde(skip)]
+    rounds: usize,
+    /// Set when the centers are final and a last pass takes their inertia and sizes: whether they are at rest.
+    #[serde(skip)]
+    ended: Option<bool>,
+    /// The best of the runs that are over.
+    #[serde(skip)]
+    best: Option<Model>,
+}
+
+impl State {
+    fn first(run: usize, best: Option<Model>, rounds: usize) -> State {
+        State { run, phase: Phase::Survey, tolerance: 0.0, iterations: 0, rounds, ended: None, best }
+    }
+}
+
+/// What a shard keeps of its rows while candidates are drawn: each one's nearest so far.
+#[derive(Debug, Default)]
+pub struct Local {
+    run: usize,
+    first: u64,
+    /// Sets of candidates accounted for.
+    sets: usize,
+    nearest: Vec<u32>,
+    distance: Vec<f64>,
+}
+
+/// What a shard found in a round; which fields it fills depends on the phase.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Partial {
+    moments: Moments,
+    picks: Picks,
+    /// Rows' weight by candidate or center.
+    weights: Vec<f64>,
+    /// Weighted sums of rows by center.
+    sums: Vec<f64>,
+    inertia: f64,
+}
+
+fn same_length(a: &[f64], b: &[f64]) -> Result<()> {
+    if a.len() == b.len() {
+        return Ok(());
+    }
+    Err(Error::internal(format!("sums of two rounds meet: {} and {} values", a.len(), b.len())))
+}
+
+impl Merge for Partial {
+    fn merge(&mut self, other: Self) -> Result<()> {
+        same_length(&self.weights, &other.weights)?;
+        same_length(&self.sums, &other.sums)?;
+        self.moments.merge(other.moments)?;
+        self.picks.merge(other.picks)?;
+        add(&mut self.weights, &other.weights, 1.0);
+        add(&mut self.sums, &other.sums, 1.0);
+        self.inertia += other.inertia;
+        Ok(())
+    }
+}
+
+impl Local {
+    /// Brings `nearest` and `distance` up to date with all sets of candidates.
+    fn follow(&mut self, run: usize, sets: &[Centers], chunk: &Chunk, cx: &Cx) -> Result<()> {
+        // A block that is up to date already can only be another block of the shard.
+        let same = self.run == run && self.first == chunk.first && self.distance.len() == chunk.rows;
+        if !same || self.sets >= sets.len() {
+            let (nearest, distance) = (vec![0; chunk.rows], vec![f64::INFINITY; chunk.rows]);
+            *self = Local { run, first: chunk.first, sets: 0, nearest, distance };
+        }
+        let mut base = sets[..self.sets].iter().map(Centers::len).sum::<usize>() as u32;
+        for set in &sets[self.sets..] {
+            let rows = chunk.x.chunks(PIECE * chunk.width());
+            for (x, (nearest, distance)) in
+                rows.zip(self.nearest.chunks_mut(PIECE).zip(self.distance.chunks_mut(PIECE)))
+            {
+                cx.check()?;
+                set.improve(x, base, nearest, distance);
+            }
+            base += set.len() as u32;
+        }
+        self.sets = sets.len();
+        Ok(())
+    }
+}
+
+/// Calls `each` with a row's number, its nearest center and the squared distance to it.
+fn assign(centers: &Centers, chunk: &Chunk, cx: &Cx, mut each: impl FnMut(usize, usize, f64)) -> Result<()> {
+    for (p, x) in chunk.x.chunks(PIECE * chunk.width()).enumerate() {
+        cx.check()?;
+        let n = x.len() / chunk.width();
+        let (mut nearest, mut distance) = ([0; PIECE], [f64::INFINITY; PIECE]);
+        centers.improve(x, 0, &mut nearest[..n], &mut distance[..n]);
+        for (i, (nearest, distance)) in nearest.iter().zip(distance).take(n).enumerate() {
+            each(p * PIECE + i, *nearest as usize, distance);
+        }
+    }
+    Ok(())
+}
+
+impl Phase {
+    /// A number for each draw of a run, so that each has its own lots.
+    fn round(&self) -> usize {
+        match self {
+            Phase::Spread(sets) | Phase::Weigh(sets) => sets.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Learner for KMeans {
+    const INFO: Info = Info {
+        name: "kmeans",
+        version: 1,
+        summary: "Clusters around centers: k-means|| seeding and Lloyd's algorithm; predicts the number of the \
+                  nearest center.",
+        tasks: &[Task::Clustering],
+        input: Input::Matrix { scale: true },
+        sharding: Sharding::Blocks,
+        params: PARAMS,
+    };
+    type Params = Params;
+    type State = State;
+    type Local = Local;
+    type Partial = Partial;
+    type Model = Model;
+
+    fn params(values: &Values, schema: &Schema) -> Result<Params> {
+        Params::checked(values, schema)
+    }
+
+    fn memory(params: &Params, schema: &Schema) -> u64 {
+        let per_draw = match params.init {
+            Init::Parallel(draw) => draw,
+            _ => params.clusters,
+        };
+        let row = params.width as u64 * 8 + 64;
+        // Sums and candidates of the blocks whose partials wait to be merged, and `Local`.
+        let waiting = (rayon::current_num_threads() as u64 * 4).min(schema.rows as u64 / 64 + 1) + 2;
+        let draws = (DRAWS as u64 + 1) * per_draw as u64 * row;
+        draws + waiting * (params.clusters.max(per_draw)) as u64 * row + schema.rows as u64 * 12
+    }
+
+    fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
+        Ok(State::first(0, None, 0))
+    }
+
+    fn zero(params: &Params, state: &State) -> Partial {
+        let (draw, weights, sums) = match (&state.phase, &params.init) {
+            (Phase::Survey | Phase::Spread(_), Init::Parallel(draw)) => (*draw, 0, 0),
+            (Phase::Survey | Phase::Spread(_), Init::Random) => (params.clusters, 0, 0),
+            (Phase::Survey | Phase::Spread(_), Init::Given(_)) => (0, 0, 0),
+            (Phase::Weigh(sets), _) => (0, sets.iter().map(Centers::len).sum(), 0),
+            (Phase::Assign(centers), _) => (0, centers.len(), centers.len() * params.width),
+            (Phase::Rescue(_, empty), _) => (empty.len(), 0, 0),
+        };
+        Partial {
+            moments: Moments::default(),
+            picks: Picks::new(draw),
+            weights: vec![0.0; weights],
+            sums: vec![0.0; sums],
+            inertia: 0.0,
+        }
+    }
+
+    fn accumulate(
+        params: &Params,
+        state: &State,
+        local: &mut Local,
+        chunk: &Chunk,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        let width = params.width;
+        if chunk.rows == 0 {
+            return Ok(());
+        }
+        if chunk.width() != width {
+            return Err(Error::internal(format!("kmeans got {} features, expected {width}", chunk.width())));
+        }
+        let lots = Lots::new(cx.seed, state.run, state.phase.round());
+        let key = |i: usize, weight: f64| (lots.key(chunk.first + i as u64, weight), i);
+        match &state.phase {
+            Phase::Survey => {
+                partial.moments.merge(Moments::of(chunk))?;
+                if !matches!(params.init, Init::Given(_)) {
+                    let keys = (0..chunk.rows).map(|i| key(i, chunk.weight(i))).collect();
+                    partial.picks.offer(keys, chunk.x, width);
+                }
+            }
+            Phase::Spread(sets) => {
+                local.follow(state.run, sets, chunk, cx)?;
+                let apart = local.distance.iter().enumerate().filter(|(_, d)| **d > 0.0);
+                let keys = apart.map(|(i, d)| key(i, chunk.weight(i) * d)).collect();
+                partial.picks.offer(keys, chunk.x, width);
+            }
+            Phase::Weigh(sets) => {
+                local.follow(state.run, sets, chunk, cx)?;
+                for (i, c) in local.nearest.iter().enumerate() {
+                    partial.weights[*c as usize] += chunk.weight(i);
+                }
+                *local = Local::default();
+            }
+            Phase::Assign(centers) => {
+                let Partial { weights, sums, inertia, .. } = partial;
+                assign(centers, chunk, cx, |i, c, distance| {
+                    let weight = chunk.weight(i);
+                    weights[c] += weight;
+                    *inertia += weight * distance;
+                    add(&mut sums[c * width..(c + 1) * width], chunk.row(i), weight);
+                })?;
+            }
+            Phase::Rescue(centers, _) => {
+                let mut keys = vec![];
+                assign(centers, chunk, cx, |i, _, distance| {
+                    if distance > 0.0 {
+                        keys.push((-distance, i));
+                    }
+                })?;
+                partial.picks.offer(keys, chunk.x, width);
+            }
+        }
+        Ok(())
+    }
+
+    fn update(params: &Params, mut state: State, mut total: Partial, cx: &Cx) -> Result<Step<State, Model>> {
+        let k = params.clusters;
+        let phase = std::mem::replace(&mut state.phase, Phase::Survey);
+        state.phase = match phase {
+            Phase::Survey => {
+                if total.moments.weight == 0.0 {
+                    return Err(Error::new(
+                        Kind::Data,
+                        "kmeans got no rows, expected at least one a cluster",
+                    ));
+                }
+                state.tolerance = params.tol * total.moments.variance();
+                match &params.init {
+                    Init::Given(centers) => Phase::Assign(centers.clone()),
+                    _ if total.picks.len() < k => return Err(too_few_distinct(total.picks.len(), k)),
+                    Init::Random => Phase::Assign(Centers::new(&total.picks.points(), params.width)),
+                    Init::Parallel(_) => {
+                        Phase::Spread(vec![Centers::new(&total.picks.points(), params.width)])
+                    }
+                }
+            }
+            Phase::Spread(mut sets) => {
+                let found = total.picks.len();
+                if found > 0 {
+                    sets.push(Centers::new(&total.picks.points(), params.width));
+                }
+                if found > 0 && sets.len() <= DRAWS { Phase::Spread(sets) } else { Phase::Weigh(sets) }
+            }
+            Phase::Weigh(sets) => {
+                let lots = Lots::new(cx.seed, state.run, sets.len());
+                let points: Vec<f64> = sets.iter().flat_map(Centers::points).collect();
+                let chosen = plus_plus(&points, params.width, &total.weights, k, lots, cx)?;
+                let row = |c: &usize| points[c * params.width..(c + 1) * params.width].iter().copied();
+                let chosen: Vec<f64> = chosen.iter().flat_map(row).collect();
+                Phase::Assign(Centers::new(&chosen, params.width))
+            }
+            Phase::Assign(centers) => return iterate(params, state, &centers, &mut total, cx),
+            Phase::Rescue(centers, empty) => {
+                if total.picks.len() == 0 {
+                    return Err(too_few_distinct(k - empty.len(), k));
+                }
+                let mut points = centers.points();
+                for (c, row) in empty.iter().zip(total.picks.points().chunks_exact(params.width)) {
+                    let c = *c as usize;
+                    points[c * params.width..(c + 1) * params.width].copy_from_slice(row);
+                }
+                Phase::Assign(Centers::new(&points, params.width))
+            }
+        };
+        Ok(Step::Again(state))
+    }
+}
+
+/// Ends an iteration of Lloyd's algorithm, of which `total` has the sums.
+fn iterate(
+    params: &Params,
+    mut state: State,
+    centers: &Centers,
+    total: &mut Partial,
+    cx: &Cx,
+) -> Result<Step<State, Model>> {
+    if !total.inertia.is_finite() {
+        return Err(Error::new(
+            Kind::Data,
+            "the features of kmeans are too large: squared distances overflow",
+        )
+        .hint("Scale the features: they are standardised by default."));
+    }
+    if let Some(converged) = state.ended {
+        return finish_run(params, state, centers, total, converged, cx);
+    }
+    cx.observer.metric(state.rounds + state.iterations, "inertia", total.inertia);
+    state.iterations += 1;
+    cx.observer.progress(state.iterations, params.max_iter, "iterations");
+    let width = params.width;
+    let mut points = centers.points();
+    let (mut shift, mut empty) = (0.0, vec![]);
+    for (c, point) in points.chunks_exact_mut(width).enumerate() {
+        if total.weights[c] == 0.0 {
+            empty.push(c as u32);
+            continue;
+        }
+        for (v, sum) in point.iter_mut().zip(&total.sums[c * width..(c + 1) * width]) {
+            let mean = sum / total.weights[c];
+            shift += (mean - *v) * (mean - *v);
+            *v = mean;
+        }
+    }
+    let next = Centers::new(&points, width);
+    let last = state.iterations >= params.max_iter;
+    if !empty.is_empty() && !last {
+        state.phase = Phase::Rescue(next, empty);
+        return Ok(Step::Again(state));
+    }
+    if shift == 0.0 {
+        return finish_run(params, state, centers, total, true, cx);
+    }
+    if last || shift <= state.tolerance {
+        state.ended = Some(shift <= state.tolerance);
+    }
+    state.phase = Phase::Assign(next);
+    Ok(Step::Again(state))
+}
+
+/// Ends a run; the next begins, or the best is the model.
+fn finish_run(
+    params: &Params,
+    mut state: State,
+    centers: &Centers,
+    total: &mut Partial,
+    converged: bool,
+    cx: &Cx,
+) -> Result<Step<State, Model>> {
+    let model = Model {
+        centers: centers.clone(),
+        sizes: std::mem::take(&mut total.weights),
+        inertia: total.inertia,
+        iterations: state.iterations as u64,
+        converged,
+    };
+    let best = match state.best.take() {
+        Some(best) if best.inertia <= model.inertia => best,
+        _ => model,
+    };
+    state.run += 1;
+    if state.run < params.n_init {
+        let rounds = state.rounds + state.iterations;
+        return Ok(Step::Again(State::first(state.run, Some(best), rounds)));
+    }
+    if !best.converged {
+        cx.observer.warning(&format!(
+            "kmeans did not converge in {} iterations; raise \"max_iter\" or \"tol\"",
+            best.iterations
+        ));
+    }
+    Ok(Step::Done(best))
+}
+
+fn too_few_distinct(distinct: usize, clusters: usize) -> Error {
+    let message = format!("the data has {distinct} distinct rows, expected at least n_clusters = {clusters}");
+    Error::new(Kind::Data, message).hint(format!("Set \"n_clusters\" to {distinct} or less, or add columns."))
+}
