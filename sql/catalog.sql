@@ -1,6 +1,9 @@
 -- The catalog: what models are, where they come from, who may use them. Only the extension's functions write here
 -- (as the owner of these tables); users look at it through the views of views.sql. Rows of all tables belong to
 -- the users, so pg_dump carries them.
+--
+-- There are no foreign keys: a parallel pg_restore loads the tables of an extension in any order, and clusters of the
+-- Greenplum family do not enforce them. The functions keep the references whole, under the lock of the model's row.
 
 CREATE SCHEMA damson_catalog;
 CREATE SCHEMA damson_lineage;
@@ -17,15 +20,17 @@ CREATE TABLE damson_catalog.models (
     task         text NOT NULL,
     description  text,
     last_version bigint NOT NULL DEFAULT 0,
-    created      timestamptz NOT NULL DEFAULT now()
+    created      timestamptz NOT NULL DEFAULT now(),
+    changed      timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE damson_catalog.models IS 'One row a model';
 COMMENT ON COLUMN damson_catalog.models.last_version IS
     'The newest version''s number. Raising it locks the row, and a rollback lowers it again: no number is burnt';
+COMMENT ON COLUMN damson_catalog.models.changed IS 'When anything of the model last changed: every change locks this row';
 
 CREATE TABLE damson_catalog.runs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    model        bigint NOT NULL REFERENCES damson_catalog.models ON DELETE CASCADE,
+    model        bigint NOT NULL,
     status       text NOT NULL CHECK (status IN ('succeeded', 'warned', 'failed')),
     algorithm    text NOT NULL,
     source       text NOT NULL,
@@ -49,7 +54,7 @@ COMMENT ON COLUMN damson_catalog.runs.timings IS 'Seconds by phase';
 
 CREATE TABLE damson_catalog.versions (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    model             bigint NOT NULL REFERENCES damson_catalog.models ON DELETE CASCADE,
+    model             bigint NOT NULL,
     version           bigint NOT NULL CHECK (version > 0),
     algorithm         text NOT NULL,
     algorithm_version integer NOT NULL,
@@ -62,7 +67,7 @@ CREATE TABLE damson_catalog.versions (
     metric_value      float8,
     artifact_size     bigint NOT NULL,
     artifact_sha256   text NOT NULL,
-    run               bigint NOT NULL REFERENCES damson_catalog.runs,
+    run               bigint NOT NULL,
     created_by        regrole NOT NULL,
     created           timestamptz NOT NULL DEFAULT now(),
     UNIQUE (model, version)
@@ -72,7 +77,7 @@ COMMENT ON TABLE damson_catalog.versions IS 'One row a trained version of a mode
 COMMENT ON COLUMN damson_catalog.versions.metric IS 'The metric that stands for the version in lists; all are in metrics';
 
 CREATE TABLE damson_catalog.artifacts (
-    version bigint NOT NULL REFERENCES damson_catalog.versions ON DELETE CASCADE,
+    version bigint NOT NULL,
     chunk   integer NOT NULL CHECK (chunk >= 0),
     bytes   bytea NOT NULL,
     PRIMARY KEY (version, chunk)
@@ -83,9 +88,9 @@ COMMENT ON TABLE damson_catalog.artifacts IS 'The bytes of versions, in chunks o
 
 CREATE TABLE damson_catalog.deployments (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    model    bigint NOT NULL REFERENCES damson_catalog.models ON DELETE CASCADE,
+    model    bigint NOT NULL,
     alias    text COLLATE "C" NOT NULL CHECK (alias <> ''),
-    version  bigint NOT NULL REFERENCES damson_catalog.versions ON DELETE CASCADE,
+    version  bigint NOT NULL,
     previous bigint,
     action   text NOT NULL CHECK (action IN ('train', 'deploy', 'rollback')),
     role     regrole NOT NULL,
@@ -94,14 +99,13 @@ CREATE TABLE damson_catalog.deployments (
 CREATE INDEX deployments_of_model ON damson_catalog.deployments (model);
 CREATE INDEX deployments_of_version ON damson_catalog.deployments (version);
 COMMENT ON TABLE damson_catalog.deployments IS 'The history of aliases: each row pointed an alias at a version';
-COMMENT ON COLUMN damson_catalog.deployments.previous IS
-    'The deployment that a rollback of this one goes back to. Not a foreign key: pg_dump cannot order a table''s own';
+COMMENT ON COLUMN damson_catalog.deployments.previous IS 'The deployment that a rollback of this one goes back to';
 
 CREATE TABLE damson_catalog.aliases (
-    model      bigint NOT NULL REFERENCES damson_catalog.models ON DELETE CASCADE,
+    model      bigint NOT NULL,
     alias      text COLLATE "C" NOT NULL CHECK (alias <> ''),
-    version    bigint NOT NULL REFERENCES damson_catalog.versions ON DELETE CASCADE,
-    deployment bigint NOT NULL REFERENCES damson_catalog.deployments ON DELETE CASCADE,
+    version    bigint NOT NULL,
+    deployment bigint NOT NULL,
     PRIMARY KEY (model, alias)
 );
 CREATE INDEX aliases_of_version ON damson_catalog.aliases (version);
@@ -109,7 +113,7 @@ CREATE INDEX aliases_of_deployment ON damson_catalog.aliases (deployment);
 COMMENT ON TABLE damson_catalog.aliases IS 'Which version a name@alias means now';
 
 CREATE TABLE damson_catalog.metrics (
-    run   bigint NOT NULL REFERENCES damson_catalog.runs ON DELETE CASCADE,
+    run   bigint NOT NULL,
     split text NOT NULL,
     round bigint,
     name  text NOT NULL,
@@ -120,7 +124,7 @@ COMMENT ON TABLE damson_catalog.metrics IS 'What runs measured';
 COMMENT ON COLUMN damson_catalog.metrics.round IS 'The round, tree or epoch; NULL for the finished model';
 
 CREATE TABLE damson_catalog.grants (
-    model     bigint NOT NULL REFERENCES damson_catalog.models ON DELETE CASCADE,
+    model     bigint NOT NULL,
     grantee   regrole NOT NULL,
     privilege text NOT NULL CHECK (privilege = 'predict'),
     grantor   regrole NOT NULL,

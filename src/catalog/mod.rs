@@ -1,7 +1,7 @@
 //! The catalog: the only SQL against the tables of `sql/catalog.sql`. Callers: `src/api`.
 //!
-//! - [`reference`]: `name`, `name@alias`, `name@7`.
-//! - [`resolve`]: from a reference to a loaded model, with the current user's rights; [`cache`] keeps the loaded.
+//! - [`mod@reference`]: `name`, `name@alias`, `name@7`.
+//! - [`mod@resolve`]: from a reference to a loaded model, with the current user's rights; `cache` keeps the loaded.
 //! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind. [`deployments`]: aliases.
 //! - [`description`]: one version as rows to read.
 //!

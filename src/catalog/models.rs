@@ -5,7 +5,7 @@ use super::{read, write};
 use crate::pg::change::{self, announce};
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
-use crate::pg::spi::{Param, Rows};
+use crate::pg::spi::Row;
 use engine::Kind;
 use engine::schema::Task;
 
@@ -21,8 +21,14 @@ pub struct Model {
     pub last_version: i64,
 }
 
-const OWNED: &str = "SELECT m.id, m.task, m.last_version, pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE')
+const FIND: &str = "SELECT m.id, m.task, m.last_version, pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE')
     FROM damson_catalog.models m WHERE m.name = $1";
+
+/// An update, not a lock alone: it makes whoever changes the model under an older snapshot fail (40001), where a lock
+/// would let him go on with what he cannot see.
+const LOCK: &str =
+    "UPDATE damson_catalog.models m SET changed = pg_catalog.clock_timestamp() WHERE m.name = $1
+    RETURNING m.id, m.task, m.last_version, pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE')";
 
 /// The error for a model that is not there.
 pub fn missing(name: &str) -> Error {
@@ -35,36 +41,24 @@ pub fn denied(what: &str, name: &str) -> Error {
     Error::new(Code::Privilege, format!("permission denied to {what} model \"{name}\""))
 }
 
-/// The model of that name, for a user who may change it; nothing where there is none.
+/// The model of that name, for a user who may change it, and nobody else until the end of the transaction.
 ///
 /// # Errors
-/// 42501 when the current user is not its owner, nor a member of its owner.
-pub fn find_owned(name: &str, what: &str) -> Result<Option<Model>> {
-    owned(OWNED, name, what, read)
-}
-
-/// The same, locked until the end of the transaction.
-///
-/// # Errors
-/// 42704 when there is none; 42501 as for `find_owned`.
+/// 42704 when there is none; 42501 when the current user is not its owner, nor a member of its owner. Raises 40001
+/// when another transaction changed it after this one's snapshot.
 pub fn lock_owned(name: &str, what: &str) -> Result<Model> {
     let name = model_name(name)?;
     change::check_possible();
-    owned(&format!("{OWNED} FOR UPDATE"), name, what, write)?.ok_or_else(|| missing(name))
+    let row = write(LOCK, &[name.into(), current_user().into()])?.one()?;
+    owned(name, what, &row.ok_or_else(|| missing(name))?)
 }
 
-fn owned(
-    sql: &str,
-    name: &str,
-    what: &str,
-    run: fn(&str, &[Param]) -> Result<Rows>,
-) -> Result<Option<Model>> {
-    let Some(row) = run(sql, &[name.into(), current_user().into()])?.one()? else { return Ok(None) };
+fn owned(name: &str, what: &str, row: &Row) -> Result<Model> {
     if !row.get::<bool>(3)? {
         return Err(denied(what, name).hint("Only its owner may, or a member of its owner."));
     }
     let name = name.to_string();
-    Ok(Some(Model { id: row.get(0)?, name, task: row.get(1)?, last_version: row.get(2)? }))
+    Ok(Model { id: row.get(0)?, name, task: row.get(1)?, last_version: row.get(2)? })
 }
 
 /// Checks early what registering a version would refuse at the end of the training. Gives the model's task, where
@@ -73,9 +67,10 @@ fn owned(
 /// # Errors
 /// 22023 for an impossible name; 42501 when the model is another's.
 pub fn check_trainable(name: &str) -> Result<Option<Task>> {
+    let name = model_name(name)?;
     change::check_possible();
-    let model = find_owned(model_name(name)?, "train")?;
-    Ok(model.and_then(|m| Task::parse(&m.task)))
+    let Some(row) = read(FIND, &[name.into(), current_user().into()])?.one()? else { return Ok(None) };
+    Ok(Task::parse(&owned(name, "train", &row)?.task))
 }
 
 /// The error for a version that would answer another question than the versions before it.
@@ -101,6 +96,19 @@ pub fn rename(name: &str, new_name: &str) -> Result<()> {
     announce()
 }
 
+/// What goes with a model, from the leaves up.
+const DROP: &[&str] = &[
+    "DELETE FROM damson_catalog.artifacts a USING damson_catalog.versions v
+        WHERE v.model = $1 AND a.version = v.id",
+    "DELETE FROM damson_catalog.metrics q USING damson_catalog.runs r WHERE r.model = $1 AND q.run = r.id",
+    "DELETE FROM damson_catalog.aliases WHERE model = $1",
+    "DELETE FROM damson_catalog.deployments WHERE model = $1",
+    "DELETE FROM damson_catalog.grants WHERE model = $1",
+    "DELETE FROM damson_catalog.versions WHERE model = $1",
+    "DELETE FROM damson_catalog.runs WHERE model = $1",
+    "DELETE FROM damson_catalog.models WHERE id = $1",
+];
+
 /// Drops a model with its versions, aliases, runs and grants. Says whether there was one.
 ///
 /// # Errors
@@ -110,7 +118,9 @@ pub fn drop(name: &str, missing_ok: bool) -> Result<bool> {
         Err(e) if missing_ok && e.code == Code::NoSuchObject => return Ok(false),
         model => model?,
     };
-    write("DELETE FROM damson_catalog.models WHERE id = $1", &[model.id.into()])?;
+    for sql in DROP {
+        write(sql, &[model.id.into()])?;
+    }
     announce()?;
     Ok(true)
 }

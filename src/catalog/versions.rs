@@ -114,7 +114,8 @@ fn next_version(training: &Training) -> Result<Model> {
         ON CONFLICT (name) DO NOTHING";
     write(sql, &[name.into(), current_user().into(), training.task.into()])?;
     let sql = "UPDATE damson_catalog.models m
-        SET last_version = m.last_version + 1, description = coalesce($2, m.description)
+        SET last_version = m.last_version + 1, changed = pg_catalog.clock_timestamp(),
+            description = coalesce($2, m.description)
         WHERE m.name = $1
         RETURNING m.id, m.task, m.last_version, pg_catalog.pg_has_role($3, m.owner::oid, 'USAGE')";
     let row = write(sql, &[name.into(), training.description.into(), current_user().into()])?.one()?;

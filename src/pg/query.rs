@@ -4,7 +4,7 @@
 //! level security included, under the calling statement's snapshot, read-only, and without anything that would
 //! make the order of its rows depend on chance: the same data gives the same frame, hence the same model.
 //!
-//! The server pushes its rows into [`super::receiver`], which stores them by column.
+//! The server pushes its rows into `receiver`, which stores them by column.
 
 use super::datum;
 use super::error::{Code, Error, Result};
