@@ -1,4 +1,4 @@
-//! `damson.bench_read`, for `make bench` alone (feature `bench`): what reading costs, and what it could not cost less.
+//! `bench_read`, for `make bench` alone (feature `bench`): what reading costs, and what it could not cost less.
 
 use crate::pg::datum::Text;
 use crate::pg::error::{Error, answer};
@@ -6,15 +6,9 @@ use crate::pg::query::{self, Wanted};
 use engine::Kind;
 use pgrx::prelude::*;
 
-#[pg_extern(sql = r#"
-CREATE FUNCTION damson.bench_read(source text, what text)
-RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-COMMENT ON FUNCTION damson.bench_read(text, text) IS
-'Reads a source and forgets it: into a frame (''frame''), only taken apart (''deform''), or not looked at (''scan'').
-Example: SELECT damson.bench_read(''customers'', ''frame'');';
-"#)]
+/// Reads a source and forgets it: into a frame ("frame"), only taken apart ("deform"), or not looked at ("scan").
+/// `bench/read.py` declares it, so that the extension's SQL is the same with and without the feature.
+#[pg_extern(sql = false)]
 fn bench_read(source: Text, what: Text) -> i64 {
     answer(|| match what.as_ref() {
         "frame" => Ok(query::read(&source, Wanted::All, u64::MAX)?.rows as i64),

@@ -22,7 +22,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let wanted = options.rest.first().map(String::as_str);
     let scripts = scripts(tree, wanted)?;
     run_command(Command::new(tree.root.join("scripts/setup.sh")).arg("bench"))?;
-    let cluster = Cluster::of(tree, install::into_private(tree, options.major())?, DEV);
+    let cluster = Cluster::of(tree, install::into_private(tree, options.major(), &["bench"])?, DEV);
     cluster.start()?;
     ensure_database(&cluster, DATABASE)?;
     let (mut lines, mut broken) = (Vec::new(), Vec::new());

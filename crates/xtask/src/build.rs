@@ -20,8 +20,8 @@ pub fn cargo(tree: &Tree, server: &Server) -> Command {
     command
 }
 
-/// Builds the extension for `server` and returns the library.
-pub fn library(tree: &Tree, server: &Server) -> Result<PathBuf> {
+/// Builds the extension for `server`, with features beyond the version's, and returns the library.
+pub fn library(tree: &Tree, server: &Server, features: &[&str]) -> Result<PathBuf> {
     let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or(tree.root.join("target"), PathBuf::from);
     if target.is_relative() {
         target = tree.root.join(target);
@@ -32,6 +32,9 @@ pub fn library(tree: &Tree, server: &Server) -> Result<PathBuf> {
     if server.major != DEFAULT_MAJOR {
         target = target.join(format!("pg{}", server.major));
         command.args(["--no-default-features", "--features", &format!("pg{}", server.major)]);
+    }
+    for feature in features {
+        command.args(["--features", feature]);
     }
     run(command.arg("--target-dir").arg(&target))?;
     Ok(target.join("release/libdamson.so"))

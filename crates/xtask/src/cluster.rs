@@ -241,7 +241,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
 
 /// `xtask psql`: everything that stands between a change and trying it.
 pub fn psql(tree: &Tree, options: &Options) -> Result<()> {
-    let cluster = Cluster::of(tree, install::into_private(tree, options.major())?, DEV);
+    let cluster = Cluster::of(tree, install::into_private(tree, options.major(), &[])?, DEV);
     cluster.start()?;
     ensure_database(&cluster, "damson")?;
     // Takes over this process, so that psql has the terminal and its signals.

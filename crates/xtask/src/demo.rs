@@ -14,7 +14,7 @@ const DATABASE: &str = "demo";
 
 /// Tells the story, and how to go on by hand.
 pub fn run(tree: &Tree, options: &Options) -> Result<()> {
-    let server = install::into_private(tree, options.major())?;
+    let server = install::into_private(tree, options.major(), &[])?;
     let cluster = Cluster::of(tree, server, DEV);
     cluster.start()?;
     cluster.query("postgres", &format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))?;

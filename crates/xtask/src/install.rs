@@ -21,27 +21,27 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     match &options.pg_config {
         Some(pg_config) => {
             let server = Server::of_pg_config(pg_config)?;
-            into(tree, &server, options.destdir.as_deref())
+            into(tree, &server, options.destdir.as_deref(), &[])
         }
-        None => into_private(tree, options.major()).map(drop),
+        None => into_private(tree, options.major(), &[]).map(drop),
     }
 }
 
-/// Builds for the private server of this version, installs there, and returns it.
-pub fn into_private(tree: &Tree, major: u16) -> Result<Server> {
+/// Builds for the private server of this version, with some features, installs there, and returns it.
+pub fn into_private(tree: &Tree, major: u16, features: &[&str]) -> Result<Server> {
     let server = Server::private(tree, major)?;
-    into(tree, &server, None)?;
+    into(tree, &server, None, features)?;
     Ok(server)
 }
 
 /// Builds for `server` and installs there, every path put under `destdir` when there is one.
-pub fn into(tree: &Tree, server: &Server, destdir: Option<&Path>) -> Result<()> {
+pub fn into(tree: &Tree, server: &Server, destdir: Option<&Path>, features: &[&str]) -> Result<()> {
     let under = |folder: &Path| match destdir {
         Some(destdir) => destdir.join(folder.strip_prefix("/").unwrap_or(folder)),
         None => folder.to_path_buf(),
     };
     let (lib, extension) = (under(&server.pkglibdir), under(&server.sharedir.join("extension")));
-    let Parts { library, scripts } = parts(tree, server)?;
+    let Parts { library, scripts } = parts(tree, server, features)?;
     place(&lib.join(LIBRARY), &library, 0o755)?;
     for (name, bytes) in &scripts {
         place(&extension.join(name), bytes, 0o644)?;
@@ -60,8 +60,8 @@ pub struct Parts {
 }
 
 /// Builds for `server`, and gathers what its installation consists of.
-pub fn parts(tree: &Tree, server: &Server) -> Result<Parts> {
-    let built = build::library(tree, server)?;
+pub fn parts(tree: &Tree, server: &Server, features: &[&str]) -> Result<Parts> {
+    let built = build::library(tree, server, features)?;
     let read = |file: &Path| fs::read(file).context(|| file.display().to_string());
     let mut scripts = vec![(format!("damson--{VERSION}.sql"), sql::of_library(tree, &built)?.into_bytes())];
     for upgrade in upgrade_scripts(tree) {

@@ -18,7 +18,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     };
     let name = format!("damson-{VERSION}-pg{}-linux-{}", server.major, std::env::consts::ARCH);
     let folder = tree.build.join(&name);
-    let Parts { library, scripts } = parts(tree, &server)?;
+    let Parts { library, scripts } = parts(tree, &server, &[])?;
     let installer = include_str!("install.sh").replace("@MAJOR@", &server.major.to_string());
     if folder.exists() {
         fs::remove_dir_all(&folder).context(|| folder.display().to_string())?;

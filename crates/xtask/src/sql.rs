@@ -15,7 +15,7 @@ use std::path::Path;
 /// Prints the SQL of the version that `--pg` names.
 pub fn print(tree: &Tree, options: &Options) -> Result<()> {
     let server = Server::installed(tree, options.major())?;
-    print!("{}", of_library(tree, &build::library(tree, &server)?)?);
+    print!("{}", of_library(tree, &build::library(tree, &server, &[])?)?);
     Ok(())
 }
 

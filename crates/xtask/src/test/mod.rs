@@ -115,7 +115,7 @@ fn heading(text: &str) {
 
 /// Builds, installs, and starts an empty cluster with the template database in it.
 fn fresh_cluster(tree: &Tree, major: u16) -> Result<Cluster<'_>> {
-    let cluster = Cluster::of(tree, install::into_private(tree, major)?, CLUSTER);
+    let cluster = Cluster::of(tree, install::into_private(tree, major, &[])?, CLUSTER);
     cluster.remove()?;
     cluster.start()?;
     ensure_database(&cluster, TEMPLATE)?;

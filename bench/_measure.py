@@ -1,0 +1,46 @@
+"""What the benchmarks share: a connection, timings in turn, the line with the result."""
+
+import os
+import statistics
+import time
+
+import psycopg
+
+RUNS = 7
+
+
+def connect():
+    """A session of one process: no parallel workers, no JIT compilation."""
+    connection = psycopg.connect(os.environ["DAMSON_DSN"], autocommit=True)
+    for setting in ("max_parallel_workers_per_gather = 0", "jit = off", "client_min_messages = error"):
+        connection.execute(f"SET {setting}")
+    return connection
+
+
+def medians(jobs, runs=RUNS):
+    """Milliseconds of each job, the median of runs that take turns, so that noise hits all alike."""
+    times = {name: [] for name in jobs}
+    for _ in range(runs):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            times[name].append((time.perf_counter() - started) * 1e3)
+    found = {name: statistics.median(all_of_it) for name, all_of_it in times.items()}
+    for name, milliseconds in found.items():
+        print(f"  {name:32} {milliseconds:8.0f} ms   (best {min(times[name]):.0f})")
+    return found
+
+
+def result(name, ratio, goal, sign="<="):
+    """The line that `make bench` gathers."""
+    print(f"{name}: ratio {ratio:.2f} (goal {sign} {goal:.2f})")
+
+
+def table(connection, name, columns, rows=1_000_000):
+    """A table of `columns`, a list of SQL expressions with names, made once."""
+    if connection.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is None:
+        print(f"  making {name} ...")
+        connection.execute(
+            f"CREATE UNLOGGED TABLE {name} AS SELECT {', '.join(columns)} FROM generate_series(1, {rows}) g"
+        )
+    connection.execute(f"VACUUM (FREEZE, ANALYZE) {name}")
