@@ -1,6 +1,10 @@
 # Thin on purpose: scripts/setup.sh sets up, crates/xtask does the work. `make help` lists what there is.
 XTASK := cargo run --release -p xtask --
 PG ?= 15
+# The folder of the real data sets, for tests and demo; tools run in several folders, so it is made absolute.
+ifdef DAMSON_DATA
+export DAMSON_DATA := $(abspath $(DAMSON_DATA))
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt install package bench psql stop clean
