@@ -1,5 +1,6 @@
 //! The algorithms, in one list. Adding one: its file or folder here, its `mod` line, its line in the list.
 
+pub mod boosting;
 pub mod glm;
 pub mod kmeans;
 
@@ -14,6 +15,7 @@ pub static ALGORITHMS: &[&dyn Algorithm] = &[
     &Erased::<glm::Logistic>::NEW,
     &Erased::<glm::Multinomial>::NEW,
     &Erased::<kmeans::KMeans>::NEW,
+    &Erased::<boosting::Boosting>::NEW,
 ];
 
 /// The algorithm of that name.

@@ -1,0 +1,287 @@
+//! Growing one tree: best leaf first, as LightGBM does, with several splits a round.
+//!
+//! The tree that results is exactly the best-first one. But nodes that will very likely be split are split ahead of
+//! their turn, so that a tree takes fewer rounds; a split that turns out not to be part of the tree is forgotten.
+
+use super::bins::Bins;
+use super::histogram::{Layout, Units};
+use super::model::{BinSet, Boosted, NUMERIC, Node};
+use super::params::Params;
+use super::split::{Candidate, Sums, best, leaf_value};
+use crate::error::{Error, Result};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+/// Which child of a split is summed over its rows; the other one is the difference to the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    /// None: the children will not be split.
+    Neither,
+    /// The left one.
+    Left,
+    /// The right one.
+    Right,
+}
+
+/// A split that shards make. Split `s` makes the nodes `1 + 2 * s` (left) and `2 + 2 * s`; the root is node 0.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Split {
+    /// The node.
+    pub node: u32,
+    /// The feature's place in the layout.
+    pub feature: u32,
+    /// The bins that go left.
+    pub left: BinSet,
+    /// The child to sum.
+    pub sum: Side,
+}
+
+/// What shards know of the tree in growth.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Growth {
+    /// What its integer gradients stand for.
+    pub units: Units,
+    /// Its splits so far.
+    pub splits: Vec<Split>,
+    /// The first split whose children this round is to count and sum.
+    pub wanted: usize,
+}
+
+/// What the job alone knows of the tree in growth.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    nodes: Vec<Grown>,
+    allowed: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct Grown {
+    sums: Sums,
+    depth: usize,
+    /// The split that made it steadied its children's values by this.
+    lambda_l2: f64,
+    best: Option<Candidate>,
+    histogram: Vec<i64>,
+    /// The split that was made of it, perhaps ahead of its turn.
+    split: Option<usize>,
+}
+
+/// The best-first order of a tree.
+struct Order {
+    /// Nodes that are split and whose children are known.
+    chosen: Vec<usize>,
+    /// Nodes that are split, or would be if the children of those before them gained nothing.
+    unknown: Vec<usize>,
+    /// Leaves after all these splits.
+    leaves: usize,
+}
+
+/// A leaf in the heap: the greatest gain first, of equals the oldest.
+#[derive(PartialEq)]
+struct Waiting(f64, Reverse<usize>);
+
+impl Eq for Waiting {}
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
+    }
+}
+
+impl Nodes {
+    /// A root, from its histogram.
+    pub fn root(
+        histogram: Vec<i64>,
+        rows: u64,
+        allowed: Vec<bool>,
+        growth: &Growth,
+        params: &Params,
+        bins: &[Bins],
+    ) -> Nodes {
+        let layout = Layout::new(bins);
+        let first = layout.starts.get(1).map_or(0, |end| end * 2);
+        let (mut g, mut h) = (0, 0);
+        for pair in histogram[..first].as_chunks::<2>().0 {
+            g += pair[0];
+            h += pair[1];
+        }
+        let sums = Sums { g, h, rows };
+        let found = best(&histogram, &sums, &layout, bins, &params.split, &growth.units, &allowed);
+        let lambda_l2 = params.split.lambda_l2;
+        let root = Grown { sums, depth: 0, lambda_l2, best: found, histogram, split: None };
+        Nodes { nodes: vec![root], allowed }
+    }
+
+    /// Takes in what the shards found of the children of the splits from `growth.wanted` on.
+    pub fn take(
+        &mut self,
+        histograms: Vec<Vec<i64>>,
+        rows: &[u64],
+        growth: &Growth,
+        params: &Params,
+        bins: &[Bins],
+    ) -> Result<()> {
+        let wrong = || Error::internal("the shards' sums do not belong to this round");
+        let layout = Layout::new(bins);
+        let new = growth.splits.get(growth.wanted..).unwrap_or_default();
+        if histograms.len() != new.len() || rows.len() != new.len() {
+            return Err(wrong());
+        }
+        let mut children = Vec::with_capacity(new.len() * 2);
+        for ((split, sum), rows) in new.iter().zip(histograms).zip(rows) {
+            let parent = self.nodes.get_mut(split.node as usize).ok_or_else(wrong)?;
+            let candidate = parent.best.as_ref().ok_or_else(wrong)?;
+            let left = Sums { rows: *rows, ..candidate.sums };
+            let right = Sums {
+                g: parent.sums.g - left.g,
+                h: parent.sums.h - left.h,
+                rows: parent.sums.rows.saturating_sub(left.rows),
+            };
+            let mut other = std::mem::take(&mut parent.histogram);
+            let (depth, lambda_l2) = (parent.depth + 1, candidate.lambda_l2);
+            let pair = if split.sum == Side::Neither {
+                [vec![], vec![]]
+            } else {
+                if other.len() != sum.len() {
+                    return Err(wrong());
+                }
+                other.iter_mut().zip(&sum).for_each(|(a, b)| *a -= *b);
+                if split.sum == Side::Left { [sum, other] } else { [other, sum] }
+            };
+            for (sums, histogram) in [left, right].into_iter().zip(pair) {
+                children.push(Grown { sums, depth, lambda_l2, best: None, histogram, split: None });
+            }
+        }
+        let allowed = &self.allowed;
+        children.par_iter_mut().with_max_len(1).for_each(|c| {
+            if !c.histogram.is_empty() && c.depth < params.max_depth {
+                c.best = best(&c.histogram, &c.sums, &layout, bins, &params.split, &growth.units, allowed);
+            }
+            if c.best.is_none() {
+                c.histogram = vec![];
+            }
+        });
+        self.nodes.append(&mut children);
+        Ok(())
+    }
+
+    /// The next splits; none when the tree is complete.
+    pub fn plan(&mut self, growth: &mut Growth, params: &Params) -> bool {
+        let first = growth.splits.len();
+        growth.wanted = first;
+        // Ahead of their turn: a quarter of what may still come.
+        let known = self.best_first(params, 1).leaves;
+        let ahead = params.num_leaves.saturating_sub(known).div_ceil(4).max(1);
+        let Order { unknown: waiting, leaves, .. } = self.best_first(params, ahead);
+        let count = waiting.len();
+        for (i, node) in waiting.into_iter().enumerate() {
+            // Waiting nodes are the last ones that were chosen, in order.
+            let last = i + 1 == count && leaves == params.num_leaves;
+            let Some(grown) = self.nodes.get_mut(node) else { continue };
+            let Some(candidate) = &grown.best else { continue };
+            let left = candidate.sums.rows.min(grown.sums.rows);
+            let right = grown.sums.rows - left;
+            // Where the sides' rows are known exactly, it is known that they are too few to be split.
+            let few = params.split.min_data_in_leaf.saturating_mul(2);
+            let few = growth.units.constant && left.max(right) < few;
+            let barren = few || grown.depth + 1 >= params.max_depth;
+            let sum = match (last || barren, left <= right) {
+                (true, _) => Side::Neither,
+                (_, true) => Side::Left,
+                _ => Side::Right,
+            };
+            grown.split = Some(growth.splits.len());
+            let feature = candidate.feature as u32;
+            growth.splits.push(Split { node: node as u32, feature, left: candidate.left, sum });
+        }
+        growth.splits.len() > first
+    }
+
+    /// Repeats the best-first order as far as it is known, with at most `limit` nodes whose children are not.
+    fn best_first(&self, params: &Params, limit: usize) -> Order {
+        let mut heap = BinaryHeap::new();
+        let push = |heap: &mut BinaryHeap<Waiting>, node: usize| {
+            if let Some(best) = self.nodes.get(node).and_then(|n| n.best.as_ref()) {
+                heap.push(Waiting(best.gain, Reverse(node)));
+            }
+        };
+        push(&mut heap, 0);
+        let mut order = Order { chosen: vec![], unknown: vec![], leaves: 1 };
+        while order.leaves < params.num_leaves
+            && order.unknown.len() < limit
+            && let Some(Waiting(_, Reverse(node))) = heap.pop()
+        {
+            order.leaves += 1;
+            match self.nodes[node].split {
+                Some(split) => {
+                    order.chosen.push(node);
+                    push(&mut heap, 1 + 2 * split);
+                    push(&mut heap, 2 + 2 * split);
+                }
+                None => order.unknown.push(node),
+            }
+        }
+        order
+    }
+
+    /// Adds the finished tree to the model. Gives the values of its leaves by node, for the shards' scores.
+    pub fn harvest(
+        &mut self,
+        growth: &Growth,
+        params: &Params,
+        bins: &[Bins],
+        model: &mut Boosted,
+    ) -> Vec<(u32, f64)> {
+        let layout = Layout::new(bins);
+        let Order { chosen, .. } = self.best_first(params, 1);
+        let mut split = vec![false; self.nodes.len()];
+        chosen.iter().for_each(|node| split[*node] = true);
+        let mut leaves = vec![];
+        let begin = model.nodes.len();
+        model.trees.push(begin as u32);
+        let mut queue = VecDeque::from([0]);
+        let mut next = begin + 1;
+        while let Some(node) = queue.pop_front() {
+            let grown = &self.nodes[node];
+            model.rows.push(grown.sums.rows);
+            let question = grown.best.as_ref().zip(grown.split).filter(|_| split[node]);
+            let Some((candidate, made)) = question else {
+                // A tree without a split has learnt nothing.
+                let raw = leaf_value(&grown.sums, &growth.units, params.split.lambda_l1, grown.lambda_l2);
+                let value = if node == 0 { 0.0 } else { raw * params.learning_rate };
+                leaves.push((node as u32, value));
+                model.nodes.push(Node { value, child: 0, feature: 0, set: NUMERIC, missing_left: false });
+                model.gains.push(0.0);
+                continue;
+            };
+            let feature = layout.features[candidate.feature];
+            let bins = &bins[feature as usize];
+            let child = next as u32;
+            let missing_left = candidate.missing_left;
+            model.nodes.push(if bins.is_category() {
+                let set = model.sets.len() as u32;
+                model.sets.push(candidate.left);
+                Node { value: 0.0, child, feature, set, missing_left }
+            } else {
+                // The last bin has no edge: all values go left, and missing ones right.
+                let value = bins.edges.get(usize::from(candidate.bin)).copied().unwrap_or(f64::INFINITY);
+                Node { value, child, feature, set: NUMERIC, missing_left }
+            });
+            model.gains.push(candidate.gain as f32);
+            next += 2;
+            queue.extend([1 + 2 * made, 2 + 2 * made]);
+        }
+        leaves
+    }
+
+    /// Bytes that the histograms of a tree in growth may take.
+    pub fn memory(params: &Params, features: usize) -> u64 {
+        (params.num_leaves as u64 + 4) * features as u64 * 256 * 16
+    }
+}

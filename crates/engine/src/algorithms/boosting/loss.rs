@@ -1,0 +1,238 @@
+//! Losses, their gradients, and sums that do not depend on the order of rows: what is added up is first rounded to
+//! a whole number of a unit that follows from the data's range.
+
+use super::histogram::power_above;
+use super::params::Objective;
+use crate::error::{Error, Kind, Result};
+use crate::schema::Chunk;
+use serde::{Deserialize, Serialize};
+
+/// The ranges of targets and weights.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Facts {
+    /// Rows.
+    pub rows: u64,
+    /// The least target.
+    pub y_min: f64,
+    /// The greatest target.
+    pub y_max: f64,
+    /// The greatest weight.
+    pub w_max: f64,
+    /// Whether rows carry weights.
+    pub weighted: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Facts { rows: 0, y_min: f64::INFINITY, y_max: f64::NEG_INFINITY, w_max: 0.0, weighted: false }
+    }
+}
+
+impl Facts {
+    /// Folds rows in.
+    pub fn add(&mut self, objective: Objective, chunk: &Chunk) -> Result<()> {
+        let classes = match objective {
+            Objective::Squared => f64::INFINITY,
+            Objective::Logistic => 2.0,
+            Objective::Softmax(k) => k as f64,
+        };
+        self.rows += chunk.rows as u64;
+        self.weighted |= !chunk.weight.is_empty();
+        for (i, y) in chunk.y.iter().enumerate() {
+            let class = objective == Objective::Squared || (*y >= 0.0 && *y < classes);
+            if !y.is_finite() || !class {
+                return Err(Error::new(
+                    Kind::Data,
+                    format!("a target is {y}, expected a finite number or a class"),
+                ));
+            }
+            self.y_min = self.y_min.min(*y);
+            self.y_max = self.y_max.max(*y);
+            self.w_max = self.w_max.max(chunk.weight(i));
+        }
+        Ok(())
+    }
+
+    /// Adds another shard's.
+    pub fn merge(&mut self, other: &Facts) {
+        self.rows += other.rows;
+        self.y_min = self.y_min.min(other.y_min);
+        self.y_max = self.y_max.max(other.y_max);
+        self.w_max = self.w_max.max(other.w_max);
+        self.weighted |= other.weighted;
+    }
+
+    fn weight_unit(&self) -> f64 {
+        power_above(self.w_max) * 2f64.powi(-40)
+    }
+
+    fn target_unit(&self) -> f64 {
+        power_above(self.w_max) * power_above(self.y_min.abs().max(self.y_max.abs())) * 2f64.powi(-52)
+    }
+
+    fn loss_unit(&self) -> f64 {
+        let range = power_above(self.y_max - self.y_min);
+        power_above(self.w_max) * range * range * 2f64.powi(-50)
+    }
+}
+
+/// Sums of targets: what the scores start from.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Targets {
+    /// Rows to learn from.
+    pub rows: u64,
+    /// Rows held out.
+    pub held_out: u64,
+    weight: i128,
+    weight_held_out: i128,
+    /// Regression: of weighted targets. Else: weight of each class.
+    sums: Vec<i128>,
+}
+
+impl Targets {
+    /// Folds a row in.
+    pub fn add(&mut self, objective: Objective, facts: &Facts, y: f64, w: f64, held_out: bool) {
+        let weight = (w / facts.weight_unit()).round() as i128;
+        if held_out {
+            self.held_out += 1;
+            self.weight_held_out += weight;
+            return;
+        }
+        self.rows += 1;
+        self.weight += weight;
+        let (place, amount) = match objective {
+            Objective::Squared => (0, (y * w / facts.target_unit()).round() as i128),
+            _ => (y as usize, weight),
+        };
+        if self.sums.len() <= place {
+            self.sums.resize(place + 1, 0);
+        }
+        self.sums[place] += amount;
+    }
+
+    /// Adds another shard's.
+    pub fn merge(&mut self, other: Targets) {
+        self.rows += other.rows;
+        self.held_out += other.held_out;
+        self.weight += other.weight;
+        self.weight_held_out += other.weight_held_out;
+        self.sums.resize(self.sums.len().max(other.sums.len()), 0);
+        self.sums.iter_mut().zip(other.sums).for_each(|(a, b)| *a += b);
+    }
+
+    /// The weight of the rows learnt from, or held out.
+    pub fn weight(&self, facts: &Facts, held_out: bool) -> f64 {
+        (if held_out { self.weight_held_out } else { self.weight }) as f64 * facts.weight_unit()
+    }
+
+    /// The raw scores that minimise the loss before there is a tree.
+    pub fn base(&self, objective: Objective, facts: &Facts) -> Result<Vec<f64>> {
+        let share =
+            |class: usize| self.sums.get(class).copied().unwrap_or(0) as f64 / (self.weight as f64).max(1.0);
+        if objective == Objective::Squared {
+            if facts.y_min == facts.y_max {
+                return Ok(vec![facts.y_min]);
+            }
+            let sum = self.sums.first().copied().unwrap_or(0) as f64 * facts.target_unit();
+            return Ok(vec![sum / (self.weight as f64 * facts.weight_unit())]);
+        }
+        if self.sums.iter().filter(|s| **s > 0).count() < 2 {
+            let class = self.sums.iter().position(|s| *s > 0).unwrap_or(0);
+            let message = format!(
+                "all {} rows to learn from are of one class (number {class}), expected two or more",
+                self.rows
+            );
+            return Err(Error::new(Kind::Data, message).hint("Check the filter of the training rows."));
+        }
+        Ok(match objective {
+            Objective::Softmax(k) => (0..k).map(|c| share(c).max(1e-15).ln()).collect(),
+            _ => vec![(share(1) / share(0)).ln()],
+        })
+    }
+}
+
+/// Sums of losses.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Losses {
+    train: i128,
+    held_out: i128,
+}
+
+impl Losses {
+    /// Folds a row in.
+    #[inline]
+    pub fn add(&mut self, facts: &Facts, loss: f64, held_out: bool) {
+        let units = (loss / facts.loss_unit()).min(2f64.powi(80)) as i128;
+        *(if held_out { &mut self.held_out } else { &mut self.train }) += units;
+    }
+
+    /// Adds another shard's.
+    pub fn merge(&mut self, other: &Losses) {
+        self.train += other.train;
+        self.held_out += other.held_out;
+    }
+
+    /// The mean loss of the rows learnt from, and of the rows held out.
+    pub fn means(&self, facts: &Facts, targets: &Targets) -> (f64, Option<f64>) {
+        let mean = |sum: i128, held_out| sum as f64 * facts.loss_unit() / targets.weight(facts, held_out);
+        (mean(self.train, false), (targets.held_out > 0).then(|| mean(self.held_out, true)))
+    }
+}
+
+/// Derivatives and log loss of a raw score for class 0 or 1.
+#[inline]
+pub fn logistic(score: f64, y: f64) -> (f64, f64, f64) {
+    let e = (-score.abs()).exp();
+    let (big, small) = (1.0 / (1.0 + e), e / (1.0 + e));
+    let p = if score >= 0.0 { big } else { small };
+    // The loss is ln(1 + exp(-margin)).
+    let margin = if y > 0.5 { score } else { -score };
+    (p - y, big * small, e.ln_1p() + (-margin).max(0.0))
+}
+
+/// Log loss of raw scores for a class, and their probabilities.
+pub fn softmax(scores: &[f64], class: usize, chances: &mut [f32]) -> f64 {
+    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+    for (p, s) in chances.iter_mut().zip(scores) {
+        *p = ((s - max).exp() / sum) as f32;
+    }
+    sum.ln() + max - scores.get(class).copied().unwrap_or(max)
+}
+
+/// The probabilities alone.
+pub fn chances(scores: &[f64]) -> Vec<f32> {
+    let mut chances = vec![0.0; scores.len()];
+    softmax(scores, 0, &mut chances);
+    chances
+}
+
+/// A fair hash of two numbers (splitmix64).
+fn mix(a: u64, b: u64) -> u64 {
+    let mut z = a.wrapping_add(b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A number in `0 .. 1` for row or feature `number` in draw `stream`.
+pub fn draw(seed: u64, stream: u64, number: u64) -> f64 {
+    (mix(mix(seed, stream), number) >> 11) as f64 * 2f64.powi(-53)
+}
+
+/// Random bits from a row's content.
+pub fn noise(row: &[f64], y: f64, w: f64) -> u32 {
+    let step = |h: u64, x: &f64| (h.rotate_left(23) ^ x.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mix(row.iter().chain([&y, &w]).fold(0, step), 0) >> 32) as u32
+}
+
+/// What makes a row's random bits new for a tree.
+pub fn salt(seed: u64, tree: usize) -> u64 {
+    mix(seed, !(tree as u64)) | 1
+}
+
+/// A row's random bits for a tree.
+#[inline]
+pub fn renew(noise: u32, salt: u64) -> u32 {
+    ((u64::from(noise) ^ (salt >> 32)).wrapping_mul(salt) >> 32) as u32
+}

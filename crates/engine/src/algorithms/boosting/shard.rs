@@ -1,0 +1,410 @@
+//! What a shard does in a round, and what it keeps between rounds: its rows as bins, their scores, and where each
+//! node's rows lie.
+//!
+//! All of it is a cache. A shard that lost it is offered its rows again, bins them, adds up the trees of the model
+//! and repeats the splits of the tree in growth; the same code does that and the ordinary step of one round.
+
+use super::bins::Bins;
+use super::grow::{Side, Split};
+use super::histogram::{Layout, Panels, Pick};
+use super::loss::{self, Facts};
+use super::model::has;
+use super::params::{Objective, Params};
+use super::sketch::{self, Cell, Tally};
+use super::{Partial, Phase, State};
+use crate::error::{Error, Kind, Result};
+use crate::learner::Cx;
+use crate::schema::Chunk;
+use std::ops::Range;
+
+/// Rows that are worked on between two looks at the stop flag, and column by column.
+const BLOCK: usize = 256;
+
+/// A shard's cache.
+#[derive(Default)]
+pub struct Local {
+    tallies: Vec<Tally>,
+    finer: Vec<Vec<Cell>>,
+    /// Whether the rows below are complete.
+    ready: bool,
+    rows: usize,
+    panels: Panels,
+    y: Vec<f64>,
+    weight: Vec<f64>,
+    /// Random bits of a row, from its content: how its gradients are rounded.
+    noise: Vec<u32>,
+    /// Rows held out; empty where none is.
+    held_out: Vec<bool>,
+    /// The number of the row at each place where numbering starts anew.
+    numbers: Vec<(usize, u64)>,
+    /// Raw scores, one a row and class, after `trees` trees.
+    scores: Vec<f64>,
+    trees: usize,
+    /// Probabilities of three or more classes at the start of the round of trees.
+    chances: Vec<f32>,
+    /// The tree in growth: its number, packed gradients, rows by node, and the splits made so far.
+    tree: Option<usize>,
+    packed: Vec<i64>,
+    order: Vec<u32>,
+    nodes: Vec<Range<usize>>,
+    splits: Vec<Split>,
+    scratch: Vec<u32>,
+}
+
+impl Local {
+    /// Whether the next round can go on from here.
+    pub fn usable(&self, state: &State) -> bool {
+        let trees = state.model.trees.len();
+        match state.phase {
+            Phase::Sketch => false,
+            _ if !self.ready => false,
+            _ => self.trees == trees || (self.trees + 1 == trees && self.tree == Some(self.trees)),
+        }
+    }
+
+    /// Folds rows in.
+    pub fn accumulate(
+        &mut self,
+        params: &Params,
+        state: &State,
+        chunk: &Chunk,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        match state.phase {
+            Phase::Sketch if state.refine.is_empty() => self.count(params, chunk, &mut partial.facts, cx),
+            Phase::Sketch => self.count_finer(state, chunk, cx),
+            _ => self.bin(params, state, chunk, cx),
+        }
+    }
+
+    fn count(&mut self, params: &Params, chunk: &Chunk, facts: &mut Facts, cx: &Cx) -> Result<()> {
+        if self.tallies.is_empty() {
+            self.tallies = params.levels.iter().map(|l| Tally::new(*l)).collect();
+        }
+        facts.add(params.objective, chunk)?;
+        let width = params.levels.len().max(1);
+        for x in chunk.x.chunks(BLOCK * width) {
+            cx.check()?;
+            for (f, tally) in self.tallies.iter_mut().enumerate() {
+                tally.count(x[f..].iter().step_by(width).copied());
+            }
+        }
+        Ok(())
+    }
+
+    fn count_finer(&mut self, state: &State, chunk: &Chunk, cx: &Cx) -> Result<()> {
+        if self.finer.is_empty() {
+            self.finer = state.refine.iter().map(|r| sketch::finer(r)).collect();
+        }
+        let width = state.refine.len().max(1);
+        for x in chunk.x.chunks(BLOCK * width) {
+            cx.check()?;
+            for (f, (refine, cells)) in state.refine.iter().zip(&mut self.finer).enumerate() {
+                if !refine.is_empty() {
+                    sketch::count_finer(refine, cells, x[f..].iter().step_by(width).copied());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns rows into bins, and gives them the scores of the model so far.
+    fn bin(&mut self, params: &Params, state: &State, chunk: &Chunk, cx: &Cx) -> Result<()> {
+        if self.ready {
+            *self = Local::default();
+        }
+        let layout = Layout::new(&state.bins);
+        if self.rows == 0 {
+            self.panels = Panels::new(layout.features.len(), chunk.rows);
+        }
+        let (from, width) = (self.rows, params.levels.len().max(1));
+        self.panels.grow(chunk.rows);
+        for (block, x) in chunk.x.chunks(BLOCK * width).enumerate() {
+            cx.check()?;
+            for (lane, f) in layout.features.iter().enumerate() {
+                let values = x[*f as usize..].iter().step_by(width).copied();
+                state.bins[*f as usize].fill(values, self.panels.column_mut(lane, from + block * BLOCK));
+            }
+        }
+        self.y.extend_from_slice(chunk.y);
+        if state.facts.weighted {
+            self.weight.extend((0..chunk.rows).map(|i| chunk.weight(i)));
+        }
+        self.noise.extend((0..chunk.rows).map(|i| loss::noise(chunk.row(i), chunk.y[i], chunk.weight(i))));
+        self.numbers.push((from, chunk.first));
+        if params.validation_fraction > 0.0 {
+            let numbers = chunk.first..chunk.first + chunk.rows as u64;
+            self.held_out.extend(numbers.map(|n| loss::draw(cx.seed, 0, n) < params.validation_fraction));
+        }
+        self.rows += chunk.rows;
+        // Scores: of a round of trees in growth, the probabilities are those at its start.
+        let k = state.model.base.len();
+        let trees = state.model.trees.len();
+        let start = trees / k * k;
+        if trees > 0 {
+            let begin = self.scores.len();
+            self.scores.extend((0..chunk.rows).flat_map(|_| state.model.base.iter().copied()));
+            let scores = &mut self.scores[begin..];
+            for (x, scores) in chunk.x.chunks(BLOCK * width).zip(scores.chunks_mut(BLOCK * k)) {
+                cx.check()?;
+                state.model.add_trees(0, start, x, width, scores, k);
+                if start < trees {
+                    self.chances.extend(scores.chunks_exact(k).flat_map(loss::chances));
+                    state.model.add_trees(start, trees, x, width, scores, k);
+                }
+            }
+        }
+        self.trees = trees;
+        Ok(())
+    }
+
+    /// Ends the shard's round.
+    pub fn finish(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        match state.phase {
+            Phase::Sketch if state.refine.is_empty() => {
+                partial.counts = std::mem::take(&mut self.tallies).into_iter().map(Tally::counts).collect();
+                return Ok(());
+            }
+            Phase::Sketch => {
+                let cells = std::mem::take(&mut self.finer).into_iter();
+                partial.counts = cells.map(|cells| sketch::Counts { cells, ..Default::default() }).collect();
+                return Ok(());
+            }
+            _ => {}
+        }
+        if !self.ready && self.rows == 0 {
+            self.trees = state.model.trees.len();
+            self.panels = Panels::new(Layout::new(&state.bins).features.len(), 0);
+        }
+        self.ready = true;
+        if !self.usable(state) {
+            return Err(Error::internal("a shard was not offered the rows that it had lost"));
+        }
+        if state.phase == Phase::Start {
+            return self.sum_targets(params, state, partial, cx);
+        }
+        if self.scores.len() != self.rows * state.model.base.len() {
+            self.scores = (0..self.rows).flat_map(|_| state.model.base.iter().copied()).collect();
+        }
+        if self.trees < state.model.trees.len() {
+            self.add_grown_tree(state, cx)?;
+        }
+        if self.tree != Some(self.trees) {
+            self.begin_tree(params, state, partial, cx)?;
+        }
+        if state.phase == Phase::Root {
+            let all = self.order.len() == self.rows;
+            let layout = Layout::new(&state.bins);
+            let pick = if all { Pick::All } else { Pick::Some(&self.order) };
+            partial.histograms.push(self.panels.histogram(
+                pick,
+                &self.packed,
+                &state.growth.units,
+                &layout,
+                cx,
+            )?);
+            partial.rows.push(self.order.len() as u64);
+        }
+        self.split(state, partial, cx)
+    }
+
+    fn sum_targets(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        for (i, y) in self.y.iter().enumerate() {
+            if i % 4096 == 0 {
+                cx.check()?;
+            }
+            let w = self.weight.get(i).copied().unwrap_or(1.0);
+            partial.targets.add(params.objective, &state.facts, *y, w, self.held_out.get(i) == Some(&true));
+        }
+        Ok(())
+    }
+
+    /// Adds the values of the tree that has just been grown, by the places of its leaves' rows.
+    fn add_grown_tree(&mut self, state: &State, cx: &Cx) -> Result<()> {
+        let k = state.model.base.len();
+        let class = self.trees % k;
+        for (node, value) in &state.finished {
+            cx.check()?;
+            let rows = self.nodes.get(*node as usize).cloned();
+            for row in rows.and_then(|r| self.order.get(r)).unwrap_or_default() {
+                self.scores[*row as usize * k + class] += value;
+            }
+        }
+        if self.order.len() < self.rows {
+            self.walk_others(state, k, class, cx)?;
+        }
+        self.trees += 1;
+        Ok(())
+    }
+
+    /// Rows that the tree did not learn from walk down its splits.
+    fn walk_others(&mut self, state: &State, k: usize, class: usize, cx: &Cx) -> Result<()> {
+        let mut values: Vec<Option<f64>> = vec![None; self.splits.len() * 2 + 1];
+        let mut split_of: Vec<Option<usize>> = vec![None; self.splits.len() * 2 + 1];
+        for (node, value) in &state.finished {
+            if let Some(v) = values.get_mut(*node as usize) {
+                *v = Some(*value);
+            }
+        }
+        self.splits.iter().enumerate().for_each(|(s, split)| split_of[split.node as usize] = Some(s));
+        let mut learnt = vec![false; self.rows];
+        self.order.iter().for_each(|row| learnt[*row as usize] = true);
+        for (row, _) in learnt.iter().enumerate().filter(|(_, learnt)| !**learnt) {
+            if row % 1024 == 0 {
+                cx.check()?;
+            }
+            let mut node = 0;
+            while values[node].is_none() {
+                let Some(s) = split_of[node] else { break };
+                let (bins, stride, lane) = self.panels.column(self.splits[s].feature as usize);
+                let left = has(&self.splits[s].left, bins[row * stride + lane]);
+                node = 1 + 2 * s + usize::from(!left);
+            }
+            self.scores[row * k + class] += values[node].unwrap_or(0.0);
+        }
+        Ok(())
+    }
+
+    /// Gradients of a new tree, and the rows that it learns from. At the start of a round of trees also the losses.
+    fn begin_tree(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        let k = state.model.base.len();
+        let (round, class) = (self.trees / k, self.trees % k);
+        let units = &state.growth.units;
+        self.packed.resize(self.rows, 0);
+        if k > 1 && class == 0 {
+            self.chances.resize(self.rows * k, 0.0);
+        }
+        let salt = loss::salt(cx.seed, self.trees);
+        for from in (0..self.rows).step_by(BLOCK) {
+            cx.check()?;
+            for i in from..(from + BLOCK).min(self.rows) {
+                let w = self.weight.get(i).copied().unwrap_or(1.0);
+                let held_out = self.held_out.get(i) == Some(&true);
+                let (y, noise) = (self.y[i], loss::renew(self.noise[i], salt));
+                let (g, h, loss) = match params.objective {
+                    Objective::Squared => {
+                        let g = self.scores[i] - y;
+                        (g, 1.0, g * g)
+                    }
+                    Objective::Logistic => loss::logistic(self.scores[i], y),
+                    Objective::Softmax(_) => {
+                        let scores = &self.scores[i * k..(i + 1) * k];
+                        let chances = &mut self.chances[i * k..(i + 1) * k];
+                        let loss = if class == 0 { loss::softmax(scores, y as usize, chances) } else { 0.0 };
+                        let p = f64::from(chances[class]);
+                        let g = if y as usize == class { p - 1.0 } else { p };
+                        (g, p * (1.0 - p) * (k as f64 / (k as f64 - 1.0)), loss)
+                    }
+                };
+                if class == 0 {
+                    partial.losses.add(&state.facts, loss * w, held_out);
+                    partial.max_gradient = partial.max_gradient.max((g * w).abs());
+                }
+                self.packed[i] = units.pack(g * w, h * w, noise);
+            }
+        }
+        self.choose_rows(params, round, cx);
+        self.tree = Some(self.trees);
+        self.splits.clear();
+        self.nodes.clear();
+        self.nodes.push(0..self.order.len());
+        Ok(())
+    }
+
+    fn choose_rows(&mut self, params: &Params, round: usize, cx: &Cx) {
+        self.order.clear();
+        let bagging = params.bagging_fraction < 1.0;
+        if !bagging && self.held_out.is_empty() {
+            self.order.extend(0..self.rows as u32);
+            return;
+        }
+        let ends = self.numbers.iter().skip(1).map(|n| n.0).chain([self.rows]);
+        for ((from, first), to) in self.numbers.iter().zip(ends) {
+            for row in *from..to {
+                let number = first + (row - from) as u64;
+                let held_out = self.held_out.get(row) == Some(&true);
+                let left_out =
+                    bagging && loss::draw(cx.seed, round as u64 + 1, number) >= params.bagging_fraction;
+                if !held_out && !left_out {
+                    self.order.push(row as u32);
+                }
+            }
+        }
+    }
+
+    /// Makes the splits that are new, and sums the sides that are wanted.
+    fn split(&mut self, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        let layout = Layout::new(&state.bins);
+        for (s, split) in state.growth.splits.iter().enumerate().skip(self.splits.len()) {
+            cx.check()?;
+            let range = self.nodes.get(split.node as usize).cloned();
+            let range = range.ok_or_else(|| Error::internal("a split of a node that is not there"))?;
+            let middle = range.start + self.partition(range.clone(), split);
+            self.nodes.push(range.start..middle);
+            self.nodes.push(middle..range.end);
+            self.splits.push(split.clone());
+            if s < state.growth.wanted {
+                continue;
+            }
+            partial.rows.push((middle - range.start) as u64);
+            let side = match split.sum {
+                Side::Neither => {
+                    partial.histograms.push(vec![]);
+                    continue;
+                }
+                Side::Left => range.start..middle,
+                Side::Right => middle..range.end,
+            };
+            let pick = Pick::Some(&self.order[side]);
+            partial.histograms.push(self.panels.histogram(
+                pick,
+                &self.packed,
+                &state.growth.units,
+                &layout,
+                cx,
+            )?);
+        }
+        Ok(())
+    }
+
+    /// Orders a node's rows by side, each side as it was; gives the rows on the left.
+    fn partition(&mut self, range: Range<usize>, split: &Split) -> usize {
+        let left: [bool; 256] = std::array::from_fn(|bin| has(&split.left, bin as u8));
+        let (bins, stride, lane) = self.panels.column(split.feature as usize);
+        let rows = &mut self.order[range];
+        self.scratch.resize(self.scratch.len().max(rows.len()), 0);
+        let scratch = &mut self.scratch[..rows.len()];
+        let (mut l, mut r) = (0, 0);
+        for i in 0..rows.len() {
+            let row = rows[i];
+            let goes = left[usize::from(bins[row as usize * stride + lane])];
+            rows[l] = row;
+            scratch[r] = row;
+            l += usize::from(goes);
+            r += usize::from(!goes);
+        }
+        rows[l..].copy_from_slice(&scratch[..r]);
+        l
+    }
+}
+
+/// An estimate of a shard's bytes a row.
+pub fn bytes_a_row(features: usize, scores: usize) -> usize {
+    let chances = if scores > 1 { scores * 4 } else { 0 };
+    features.next_multiple_of(4) + 8 + 8 + 4 + 1 + scores * 8 + chances + 8 + 4 + 4
+}
+
+/// Refuses more rows in one shard than row numbers can name.
+pub fn check_rows(rows: usize) -> Result<()> {
+    if rows > u32::MAX as usize {
+        let message = format!("{rows} rows, expected at most {}", u32::MAX);
+        return Err(Error::new(Kind::Unsupported, message).hint("Train on a sample of the rows."));
+    }
+    Ok(())
+}
+
+/// The bins of a model's features, for scoring its categories.
+pub fn levels(bins: &[Bins]) -> Vec<(Vec<u8>, u8)> {
+    bins.iter().map(|b| (b.levels.clone(), b.values as u8)).collect()
+}
