@@ -18,7 +18,7 @@ pub struct Facts {
     pub y_max: f64,
     /// The greatest weight.
     pub w_max: f64,
-    /// Whether rows carry weights.
+    /// Whether any row weighs other than 1.
     pub weighted: bool,
 }
 
@@ -37,7 +37,7 @@ impl Facts {
             Objective::Softmax(k) => k as f64,
         };
         self.rows += chunk.rows as u64;
-        self.weighted |= !chunk.weight.is_empty();
+        self.weighted |= chunk.weight.iter().any(|w| *w != 1.0);
         for (i, y) in chunk.y.iter().enumerate() {
             let class = objective == Objective::Squared || (*y >= 0.0 && *y < classes);
             if !y.is_finite() || !class {

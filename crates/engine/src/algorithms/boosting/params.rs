@@ -47,7 +47,7 @@ pub const DECLARED: &[Param] = &[
         100_000,
         "Stop after so many rounds without a better loss on the rows held out; 0 for never.",
     )
-    .alias(&["n_iter_no_change"]),
+    .alias(&["early_stopping_rounds", "n_iter_no_change"]),
     Param::float(
         "validation_fraction",
         0.1,
