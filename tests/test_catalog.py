@@ -1,6 +1,7 @@
 """The catalog between sessions: what others see of a deploy, who waits for whom, what a crash and a dump leave."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -45,8 +46,12 @@ def waits_for_lock(watcher, connection):
     return False
 
 
-def reconnect(connect):
-    """A connection after a crash, as soon as the server takes one again."""
+def reconnect(connect, survivor):
+    """A connection after a crash: once the crash has reached `survivor` too, and the server has recovered."""
+    with pytest.raises(psycopg.OperationalError):
+        for _ in range(500):
+            survivor.execute("SELECT 1")
+            time.sleep(0.02)
     for _ in range(300):
         try:
             return connect()
@@ -194,7 +199,7 @@ def test_a_crash_leaves_all_or_nothing(flowers, connect):
     doomed.execute("CALL damson.deploy('m', 4)")
     doomed.execute("CALL damson.deploy('m', 2, 'champion')")
     os.kill(doomed.info.backend_pid, signal.SIGKILL)
-    after = reconnect(connect)
+    after = reconnect(connect, flowers)
     assert means(after) == 3
     assert after.execute("SELECT alias FROM damson.aliases").fetchall() == [("production",)]
     tables = ["models", "runs", "versions", "artifacts", "deployments", "aliases"]
@@ -262,3 +267,146 @@ def test_dump_and_restore_carry_everything(flowers, server, database, role, how)
             assert means(restored, "hers") == 1
     finally:
         server.drop_database(copy)
+
+
+@pytest.fixture
+def slopes(db):
+    """A model of two versions: version v predicts v times x."""
+    db.execute("CREATE TABLE lines AS SELECT i::float8 AS x, i * 2.0::float8 AS y FROM generate_series(1, 50) i")
+    for slope in ["y / 2", "y"]:
+        source = f"SELECT x, {slope} AS target FROM lines"
+        db.execute(
+            "SELECT damson.train('slope', %s, target => 'target', algorithm => 'linear', split => 'none')", (source,)
+        )
+    return db
+
+
+SCORE = "SELECT round(damson.predict('slope', 1::float8))::int"
+# A PL/pgSQL loop of expressions alone: it locks no table, so it takes no invalidation messages by itself.
+WATCH = """DO $$
+    DECLARE version int; until timestamptz = clock_timestamp() + '20 s';
+    BEGIN
+        WHILE clock_timestamp() < until LOOP
+            version := round(damson.predict('slope', 1::float8))::int;
+            IF version <> 1 THEN
+                RETURN;
+            END IF;
+        END LOOP;
+        RAISE 'the new version was never seen';
+    END $$"""
+
+
+def test_scoring_follows_the_transaction(slopes, connect):
+    other = connect()
+    assert one(other, SCORE) == 1
+    slopes.execute("BEGIN")
+    slopes.execute("CALL damson.deploy('slope', 2)")
+    assert (one(slopes, SCORE), one(other, SCORE)) == (2, 1)
+    slopes.execute("ROLLBACK")
+    assert one(slopes, SCORE) == 1
+    slopes.execute("CALL damson.deploy('slope', 2)")
+    assert one(other, SCORE) == 2
+
+
+def test_scoring_in_plpgsql_follows_deploys_and_savepoints(slopes):
+    slopes.execute("CREATE TABLE seen (version int)")
+    slopes.execute(
+        """DO $$
+        DECLARE version int;
+        BEGIN
+            FOR i IN 1..3 LOOP
+                version := round(damson.predict('slope', 1::float8))::int;
+                INSERT INTO seen VALUES (version);
+                BEGIN
+                    CALL damson.deploy('slope', 2);
+                    version := round(damson.predict('slope', 1::float8))::int;
+                    INSERT INTO seen VALUES (version) ;
+                    IF i = 1 THEN
+                        RAISE division_by_zero;
+                    END IF;
+                EXCEPTION WHEN division_by_zero THEN
+                    NULL;
+                END;
+            END LOOP;
+        END $$"""
+    )
+    assert [row[0] for row in slopes.execute("TABLE seen")] == [1, 1, 2, 2, 2]
+
+
+def test_a_running_loop_sees_what_others_commit(slopes, connect):
+    other = connect()
+    assert one(other, SCORE) == 1
+    loop = Background(lambda: other.execute(WATCH))
+    time.sleep(0.3)
+    slopes.execute("CALL damson.deploy('slope', 2)")
+    assert not isinstance(loop.result(), Exception)
+
+
+def test_a_cursor_keeps_the_version_of_its_snapshot(slopes, connect):
+    with connect(autocommit=False) as reader:
+        with reader.cursor("c") as cursor:
+            cursor.itersize = 1
+            cursor.execute("SELECT round(damson.predict('slope', x) / x)::int FROM lines")
+            assert cursor.fetchone() == (1,)
+            slopes.execute("CALL damson.deploy('slope', 2)")
+            assert set(cursor.fetchall()) == {(1,)}
+
+
+def test_a_grant_taken_back_ends_scoring(slopes, connect, role):
+    reader = connect(user=role("reader"))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute(SCORE)
+    slopes.execute("CALL damson.grant_model('slope', 'reader')")
+    assert one(reader, SCORE) == 1
+    slopes.execute("CALL damson.revoke_model('slope', 'reader')")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute(SCORE)
+
+
+def test_parallel_workers_score_the_uncommitted_version_of_their_leader(slopes):
+    for setting in ["parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"]:
+        slopes.execute(f"SET {setting} = 0")
+    slopes.execute("CREATE TABLE many AS SELECT i::float8 AS x FROM generate_series(1, 20000) i")
+    slopes.execute("ANALYZE many")
+    sql = "SELECT sum(round(damson.predict('slope', x) / x)) / count(*) FROM many"
+    plan = "\n".join(row[0] for row in slopes.execute(f"EXPLAIN {sql}"))
+    assert "Parallel Seq Scan" in plan
+    slopes.execute("BEGIN")
+    slopes.execute("CALL damson.deploy('slope', 2)")
+    assert one(slopes, sql) == 2
+    slopes.execute("ROLLBACK")
+    assert one(slopes, sql) == 1
+
+
+def test_a_standby_serves_what_was_replayed(slopes, server, database):
+    folder = server.scratch / f"standby_{database}"
+    address = ["--host", slopes.info.host, "--port", slopes.info.port, "--username", slopes.info.user]
+    server.program(
+        "pg_basebackup", *address, "--pgdata", folder, "--write-recovery-conf", "--checkpoint", "fast",
+        "--wal-method", "stream", as_server=True,
+    )
+    # The data folder includes `../settings.conf`. Then only the socket's folder tells the standby from its primary.
+    shutil.copy(server.scratch.parent / "settings.conf", server.scratch)
+    options = f"-c unix_socket_directories={server.scratch} -c listen_addresses= -c hot_standby=on"
+    control = ["--pgdata", folder, "--wait", "--silent", "--log", server.scratch / f"{folder.name}.log"]
+    server.program("pg_ctl", "start", *control, "--options", options, as_server=True)
+    try:
+        with server.connect(dbname=database, host=str(server.scratch)) as standby:
+            assert one(standby, SCORE) == 1
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                standby.execute("CALL damson.deploy('slope', 2)")
+            loop = Background(lambda: standby.execute(WATCH))
+            time.sleep(0.3)
+            slopes.execute("SET synchronous_commit = on")
+            slopes.execute("CALL damson.deploy('slope', 2)")
+            assert not isinstance(loop.result(), Exception)
+            assert one(standby, SCORE) == 2
+            slopes.execute("CALL damson.rollback('slope')")
+            position = one(slopes, "SELECT pg_current_wal_flush_lsn()::text")
+            for _ in range(500):
+                if one(standby, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", position):
+                    break
+                time.sleep(0.02)
+            assert one(standby, SCORE) == 1
+    finally:
+        server.program("pg_ctl", "stop", *control[:4], "--mode", "immediate", as_server=True)

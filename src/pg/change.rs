@@ -5,18 +5,43 @@
 //! One table's messages stand for the whole catalog's: `damson_catalog.models`.
 
 use super::error::{Error, Result};
+use super::shim::raw;
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-thread_local! {
-    /// The table that is watched; 0 before the first call. A re-created extension has another one.
-    static WATCHED: Cell<Oid> = const { Cell::new(pg_sys::InvalidOid) };
-    static GENERATION: Cell<u64> = const { Cell::new(1) };
-}
+// Only the main thread comes here. Atomics cost less than thread-local cells, once a row.
+/// The table that is watched; 0 before the first call. A re-created extension has another one.
+static WATCHED: AtomicU32 = AtomicU32::new(0);
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+/// The snapshot that was active when messages were last taken: `xmin` and `xmax`, `xcnt` and `curcid`.
+static SNAPSHOT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// A number that changes whenever the catalog may have: what was read under another number is stale.
+///
+/// A statement takes waiting messages when it locks its tables. Expressions of PL/pgSQL run on and on without that,
+/// each with a snapshot of its own: what a new snapshot shows must not be hidden by a message that still waits.
+#[inline]
 pub fn generation() -> u64 {
-    GENERATION.get()
+    // SAFETY: these neither raise nor keep anything; a set snapshot is valid.
+    unsafe {
+        if raw::ActiveSnapshotSet() {
+            let now = &*raw::GetActiveSnapshot();
+            let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
+            let now = [pair(now.xmin.into_inner(), now.xmax.into_inner()), pair(now.xcnt, now.curcid)];
+            if SNAPSHOT[0].load(Relaxed) != now[0] || SNAPSHOT[1].load(Relaxed) != now[1] {
+                SNAPSHOT[0].store(now[0], Relaxed);
+                SNAPSHOT[1].store(now[1], Relaxed);
+                take_messages();
+            }
+        }
+    }
+    GENERATION.load(Relaxed)
+}
+
+#[cold]
+fn take_messages() {
+    // SAFETY: what every lock of a table does.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
 }
 
 /// Watches the catalog from now on. Call it before reading what is to be kept.
@@ -25,12 +50,12 @@ pub fn generation() -> u64 {
 /// `Kind::Internal` when the extension is half dropped.
 pub fn watch() -> Result<()> {
     let table = table()?;
-    let before = WATCHED.replace(table);
-    if before == pg_sys::InvalidOid {
-        // SAFETY: registered once a process, as nothing sets the cell back.
+    let before = WATCHED.swap(table.to_u32(), Relaxed);
+    if before == 0 {
+        // SAFETY: registered once a process, as nothing sets it back to 0.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(changed), Datum::from(0usize)) };
     }
-    if before != table {
+    if before != table.to_u32() {
         bump();
     }
     Ok(())
@@ -68,12 +93,12 @@ fn table() -> Result<Oid> {
 }
 
 fn bump() {
-    GENERATION.set(GENERATION.get() + 1);
+    GENERATION.fetch_add(1, Relaxed);
 }
 
 /// Called by the server at any moment, so it only counts. 0 stands for every relation.
 unsafe extern "C-unwind" fn changed(_: Datum, relation: Oid) {
-    if relation == pg_sys::InvalidOid || relation == WATCHED.get() {
+    if relation == pg_sys::InvalidOid || relation.to_u32() == WATCHED.load(Relaxed) {
         bump();
     }
 }

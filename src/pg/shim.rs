@@ -105,6 +105,10 @@ pub mod raw {
             nulls: *mut bool,
         );
         /// The server's own.
+        pub fn ActiveSnapshotSet() -> bool;
+        /// The server's own.
+        pub fn GetActiveSnapshot() -> pgrx::pg_sys::Snapshot;
+        /// The server's own.
         pub fn GetUserId() -> Oid;
         /// The server's own.
         pub fn MemoryContextReset(context: MemoryContext);
