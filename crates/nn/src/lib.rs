@@ -1,4 +1,28 @@
 //! The neural engine: layers, gradients and the training loop. It knows neither Postgres nor the learner contract.
+//!
+//! - [`network`]: a network as its user describes it; [`plan`]: the same, ready to run.
+//! - [`data`]: images, their normalisation and augmentation. [`train`]: the training loop; [`optimizer`]: its steps.
+//!   [`score`]: outputs of a trained network. [`weights`]: first weights, and weights as safetensors.
+//! - [`pass`]: a group of images forward and backward. [`kernels`]: the arithmetic, by kind of CPU.
+//!
+//! Results are the same, bit for bit, on any number of threads: images are dealt to a fixed number of lanes, and
+//! their sums are added in order.
+
+mod buffer;
+pub mod data;
+mod kernels;
+pub mod network;
+pub mod optimizer;
+mod parallel;
+mod pass;
+pub mod plan;
+mod random;
+pub mod score;
+pub mod train;
+pub mod weights;
+
+pub use kernels::Isa;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What can go wrong in the neural engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,4 +39,15 @@ pub enum Error {
     /// Stored weights that are not what was written.
     #[error("{0}")]
     Corrupt(String),
+}
+
+/// The caller's wish to stop; asked at least once a row of an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Stop<'_> {
+    /// An error when the caller asked to stop.
+    pub fn check(self) -> Result<(), Error> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
 }

@@ -1,0 +1,254 @@
+//! What a network is fed: images of bytes or numbers, normalised by channel with measured means and spreads, and
+//! varied at random in training.
+
+use crate::network::Shape;
+use crate::plan::Grid;
+use crate::random::Stream;
+use serde::{Deserialize, Serialize};
+
+/// Inputs of rows, one after another, in the order (row of pixels, pixel, channel).
+#[derive(Debug, Clone, Copy)]
+pub enum Inputs<'a> {
+    /// Images of bytes.
+    Bytes(&'a [u8]),
+    /// Numbers.
+    Numbers(&'a [f32]),
+    /// Numbers, as scored rows come.
+    Doubles(&'a [f64]),
+}
+
+impl Inputs<'_> {
+    /// Values in all.
+    pub fn len(&self) -> usize {
+        match self {
+            Inputs::Bytes(v) => v.len(),
+            Inputs::Numbers(v) => v.len(),
+            Inputs::Doubles(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Number, mean and sum of squared distances of values, channel by channel; added up without cancellation (Chan,
+/// Golub, LeVeque 1979).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Moments {
+    count: f64,
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    /// Adds a block of values, `channels` a pixel.
+    pub fn add(&mut self, inputs: Inputs, channels: usize) {
+        let values = inputs.len() / channels.max(1);
+        if values == 0 {
+            return;
+        }
+        let mut block =
+            Moments { count: values as f64, mean: vec![0.0; channels], squares: vec![0.0; channels] };
+        match inputs {
+            Inputs::Bytes(v) => block.measure(v, |x| f64::from(*x)),
+            Inputs::Numbers(v) => block.measure(v, |x| f64::from(*x)),
+            Inputs::Doubles(v) => block.measure(v, |x| *x),
+        }
+        self.merge(&block);
+    }
+
+    fn measure<T>(&mut self, values: &[T], number: impl Fn(&T) -> f64) {
+        let channels = self.mean.len();
+        for pixel in values.chunks_exact(channels) {
+            for (mean, x) in self.mean.iter_mut().zip(pixel) {
+                *mean += number(x);
+            }
+        }
+        self.mean.iter_mut().for_each(|m| *m /= self.count);
+        for pixel in values.chunks_exact(channels) {
+            for ((squares, mean), x) in self.squares.iter_mut().zip(&self.mean).zip(pixel) {
+                *squares += (number(x) - mean) * (number(x) - mean);
+            }
+        }
+    }
+
+    /// Adds other values.
+    pub fn merge(&mut self, other: &Moments) {
+        if other.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = other.clone();
+            return;
+        }
+        let count = self.count + other.count;
+        for ((mean, squares), (m, s)) in
+            self.mean.iter_mut().zip(&mut self.squares).zip(other.mean.iter().zip(&other.squares))
+        {
+            let delta = m - *mean;
+            *mean += delta * other.count / count;
+            *squares += s + delta * delta * self.count * other.count / count;
+        }
+        self.count = count;
+    }
+
+    /// How many values a channel.
+    pub fn count(&self) -> f64 {
+        self.count
+    }
+
+    /// The mean and the standard deviation of a channel; the deviation of a constant one is 1.
+    pub fn of(&self, channel: usize) -> (f64, f64) {
+        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
+        let variance = self.squares.get(channel).copied().unwrap_or(0.0) / self.count.max(1.0);
+        // What rounding alone leaves of a constant is no spread.
+        let constant = variance <= (mean * 1e-7) * (mean * 1e-7);
+        (mean, if constant { 1.0 } else { variance.sqrt() })
+    }
+}
+
+/// `(x - mean) / deviation`, channel by channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normal {
+    mean: Vec<f64>,
+    scale: Vec<f64>,
+}
+
+impl Normal {
+    /// By measured moments.
+    pub fn new(moments: &Moments, channels: usize) -> Normal {
+        let (mean, scale) = (0..channels).map(|c| moments.of(c)).map(|(m, d)| (m, 1.0 / d)).unzip();
+        Normal { mean, scale }
+    }
+
+    /// Whether it fits `channels` channels and is finite.
+    pub fn is_valid(&self, channels: usize) -> bool {
+        let finite = |v: &[f64]| v.len() == channels && v.iter().all(|x| x.is_finite());
+        finite(&self.mean) && finite(&self.scale)
+    }
+}
+
+/// How training images are varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Augment {
+    /// Half of them are mirrored, left to right.
+    pub flip: bool,
+    /// Each is moved by up to an eighth of its height and width; what comes in is the mean.
+    pub crop: bool,
+}
+
+/// A change of one image: whether it is mirrored, and by how much it is moved down and right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    flip: bool,
+    down: isize,
+    right: isize,
+}
+
+impl Augment {
+    /// Draws a change for an image of this shape.
+    pub fn draw(self, shape: Shape, stream: &mut Stream) -> Change {
+        let mut change = Change { flip: self.flip && stream.draw() & 1 == 1, ..Change::default() };
+        if self.crop {
+            let mut shift = |side: usize| {
+                let most = (side / 8).max(1).min(side - 1);
+                stream.below(2 * most + 1) as isize - most as isize
+            };
+            (change.down, change.right) = (shift(shape.height), shift(shape.width));
+        }
+        change
+    }
+}
+
+/// Writes row `index` of the inputs, normalised and changed, into a network's input.
+pub fn fill(inputs: Inputs, index: usize, normal: &Normal, grid: &Grid, change: Change, out: &mut [f32]) {
+    let n = grid.height * grid.width * grid.channels;
+    let at = index * n..(index + 1) * n;
+    match inputs {
+        Inputs::Bytes(v) => write(&v[at], |x| f64::from(*x), normal, grid, change, out),
+        Inputs::Numbers(v) => write(&v[at], |x| f64::from(*x), normal, grid, change, out),
+        Inputs::Doubles(v) => write(&v[at], |x| *x, normal, grid, change, out),
+    }
+}
+
+fn write<T>(
+    image: &[T],
+    number: impl Fn(&T) -> f64,
+    normal: &Normal,
+    grid: &Grid,
+    change: Change,
+    out: &mut [f32],
+) {
+    let (channels, pixels) = (grid.channels, grid.width);
+    for r in 0..grid.height {
+        let out = &mut out[grid.row(r)];
+        let from = r as isize - change.down;
+        if from < 0 || from >= grid.height as isize {
+            out.fill(0.0);
+            continue;
+        }
+        let row = &image[from as usize * pixels * channels..][..pixels * channels];
+        let pixel = |out: &mut [f32], x: &[T]| {
+            for (c, (out, x)) in out.iter_mut().zip(x).enumerate() {
+                *out = ((number(x) - normal.mean[c]) * normal.scale[c]) as f32;
+            }
+        };
+        if change == Change::default() {
+            for (out, x) in out.chunks_exact_mut(channels).zip(row.chunks_exact(channels)) {
+                pixel(out, x);
+            }
+            continue;
+        }
+        for (p, out) in out.chunks_exact_mut(channels).enumerate() {
+            let p = if change.flip { pixels - 1 - p } else { p } as isize;
+            let from = p - change.right;
+            if from < 0 || from >= pixels as isize {
+                out.fill(0.0);
+            } else {
+                pixel(out, &row[from as usize * channels..][..channels]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_parts_are_those_of_the_whole() {
+        let values: Vec<f32> = (0..40).map(|i| 1e6 + (i * i % 17) as f32).collect();
+        let (mut whole, mut parts) = (Moments::default(), Moments::default());
+        whole.add(Inputs::Numbers(&values), 2);
+        parts.merge(&Moments::default());
+        for part in values.chunks(6) {
+            parts.add(Inputs::Numbers(part), 2);
+        }
+        for c in 0..2 {
+            let (a, b) = (whole.of(c), parts.of(c));
+            assert!((a.0 - b.0).abs() < 1e-6 && (a.1 - b.1).abs() < 1e-6, "{a:?} {b:?}");
+        }
+        let mut constant = Moments::default();
+        constant.add(Inputs::Bytes(&[7; 30]), 3);
+        assert_eq!(constant.of(2), (7.0, 1.0));
+    }
+
+    #[test]
+    fn fills_normalised_mirrored_and_moved() {
+        let grid = Grid { height: 2, width: 3, channels: 1, top: 1, left: 1, rows: 4, columns: 5 };
+        let normal = Normal { mean: vec![1.0], scale: vec![2.0] };
+        let mut out = vec![0.0; grid.size()];
+        let image = Inputs::Bytes(&[9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6]);
+        let mut rows = |change| {
+            fill(image, 1, &normal, &grid, change, &mut out);
+            [out[grid.row(0)].to_vec(), out[grid.row(1)].to_vec()].concat()
+        };
+        assert_eq!(rows(Change::default()), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        let flipped = Change { flip: true, ..Change::default() };
+        assert_eq!(rows(flipped), [4.0, 2.0, 0.0, 10.0, 8.0, 6.0]);
+        let moved = Change { flip: false, down: 1, right: -1 };
+        assert_eq!(rows(moved), [0.0, 0.0, 0.0, 2.0, 4.0, 0.0]);
+    }
+}

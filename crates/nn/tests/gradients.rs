@@ -1,0 +1,188 @@
+//! Gradients of every layer against finite differences of the loss. A step of plain gradient descent with a
+//! learning rate of 1 shows the gradient: it is what the weights lose.
+#![allow(clippy::unwrap_used)]
+
+use nn::data::{Augment, Inputs, Moments, Normal};
+use nn::network::{Network, Shape};
+use nn::optimizer::{Optimizer, Schedule, Weights};
+use nn::plan::Plan;
+use nn::train::{Loss, Options, Rows, Trainer};
+use nn::{Isa, Stop, weights};
+use std::sync::atomic::AtomicBool;
+
+struct Case {
+    plan: Plan,
+    inputs: Vec<f32>,
+    targets: Vec<f32>,
+    weights: Option<Vec<f32>>,
+    loss: Loss,
+    isa: Isa,
+}
+
+fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut s = seed;
+    let mut next = || {
+        s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (s >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+impl Case {
+    /// The loss at `values`, and the gradient.
+    fn at(&self, values: &[f32]) -> (f64, Vec<f64>) {
+        let optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false };
+        let n = self.targets.len();
+        let options = Options {
+            loss: self.loss,
+            optimizer,
+            learning_rate: 1.0,
+            schedule: Schedule::Constant,
+            weight_decay: 0.0,
+            batch_size: n,
+            epochs: 1,
+            augment: Augment::default(),
+            seed: 5,
+        };
+        let channels = self.plan.network.input.channels;
+        let mut moments = Moments::default();
+        moments.add(Inputs::Numbers(&self.inputs), channels);
+        let normal = Normal::new(&moments, channels);
+        let mut trainer = Trainer::with_isa(&self.plan, normal, options, self.isa);
+        let mut weights = Weights::new(values.to_vec(), optimizer);
+        let inputs = Inputs::Numbers(&self.inputs);
+        let rows = Rows { inputs, targets: &self.targets, weights: self.weights.as_deref() };
+        let stop = AtomicBool::new(false);
+        let found = trainer.epoch(&mut weights, rows, 0, Stop(&stop)).unwrap();
+        let gradient = values.iter().zip(&weights.values).map(|(a, b)| f64::from(*a) - f64::from(*b));
+        (found.loss / n as f64, gradient.collect())
+    }
+}
+
+fn case(shape: Shape, layers: &str, loss: Loss, isa: Isa) -> Case {
+    let (rows, outputs) = (11, if loss == Loss::Squared { 1 } else { 3 });
+    let plan = Plan::new(&Network::from_json(shape, layers, outputs).unwrap()).unwrap();
+    let targets = match loss {
+        Loss::CrossEntropy => (0..rows).map(|i| (i * 7 % 3) as f32).collect(),
+        Loss::Squared => numbers(rows, 9),
+    };
+    Case { plan, inputs: numbers(rows * shape.len(), 1), targets, weights: None, loss, isa }
+}
+
+/// Compares the slope of the loss along random directions, and along single weights of each layer.
+fn check(case: &Case, what: &str) {
+    let mut start = weights::first(&case.plan, 3);
+    // Biases away from zero, as they are after some training.
+    let saved = weights::save(&case.plan, &start).unwrap();
+    assert_eq!(weights::load(&case.plan, &saved).unwrap(), start);
+    let live: Vec<usize> = (0..start.len()).filter(|i| start[*i] != 0.0).collect();
+    let (_, gradient) = case.at(&start);
+    let biases: Vec<usize> = (0..start.len()).filter(|i| start[*i] == 0.0 && gradient[*i] != 0.0).collect();
+    for (i, value) in biases.iter().zip(numbers(biases.len(), 8)) {
+        start[*i] = 0.1 * value;
+    }
+    let (_, gradient) = case.at(&start);
+    let all: Vec<usize> = live.into_iter().chain(biases).collect();
+    assert!(all.len() > case.plan.parameters() / 2, "{what}: too few weights have a gradient");
+    for seed in 0..6 {
+        let mut direction = vec![0.0f32; start.len()];
+        for (i, value) in all.iter().zip(numbers(all.len(), 100 + seed)) {
+            direction[*i] = value;
+        }
+        let length = direction.iter().map(|d| f64::from(*d).powi(2)).sum::<f64>().sqrt();
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let loss = |step: f64| {
+            let moved: Vec<f32> = start
+                .iter()
+                .zip(&direction)
+                .map(|(w, d)| (f64::from(*w) + step / length * f64::from(*d)) as f32)
+                .collect();
+            case.at(&moved).0
+        };
+        // Fourth order: the loss is f32, so the step must not be small.
+        let h = 4e-3;
+        let slope = (8.0 * (loss(h) - loss(-h)) - (loss(2.0 * h) - loss(-2.0 * h))) / (12.0 * h);
+        let expected: f64 =
+            gradient.iter().zip(&direction).map(|(g, d)| g * f64::from(*d)).sum::<f64>() / length;
+        assert!(
+            (slope - expected).abs() < 4e-3 * norm.max(0.05),
+            "{what} on {}, direction {seed}: slope {slope}, gradient {expected}, norm {norm}",
+            case.isa.name()
+        );
+    }
+}
+
+const CONV: &str = r#"{"type":"conv2d","filters":5}"#;
+
+#[test]
+fn every_layer_agrees_with_finite_differences() {
+    let nets = [
+        ("dense", Shape::flat(7), r#"[{"type":"dense","units":19}]"#.to_string()),
+        ("dense, relu", Shape::flat(7), r#"[{"type":"dense","units":40},{"type":"relu"}]"#.into()),
+        ("conv2d same", Shape::new(6, 5, 2), format!("[{CONV}]")),
+        ("conv2d twice", Shape::new(6, 5, 2), format!(r#"[{CONV},{{"type":"conv2d","filters":34}}]"#)),
+        (
+            "conv2d even",
+            Shape::new(6, 7, 1),
+            format!(r#"[{CONV},{{"type":"conv2d","filters":18,"kernel_size":4}}]"#),
+        ),
+        (
+            "conv2d valid",
+            Shape::new(8, 7, 1),
+            format!(r#"[{CONV},{{"type":"conv2d","filters":3,"kernel_size":5,"padding":"valid"}}]"#),
+        ),
+        (
+            "conv2d stride, same",
+            Shape::new(9, 8, 1),
+            format!(r#"[{CONV},{{"type":"conv2d","filters":3,"stride":2}},{{"type":"conv2d","filters":3}}]"#),
+        ),
+        (
+            "conv2d stride 3 of 2, valid",
+            Shape::new(9, 11, 3),
+            format!(
+                r#"[{CONV},{{"type":"conv2d","filters":3,"kernel_size":2,"stride":3,"padding":"valid"}}]"#
+            ),
+        ),
+        (
+            "conv2d 1x1",
+            Shape::new(4, 4, 3),
+            format!(r#"[{CONV},{{"type":"conv2d","filters":3,"kernel_size":1}}]"#),
+        ),
+        ("max_pool2d", Shape::new(7, 6, 2), format!(r#"[{CONV},{{"type":"relu"}},{{"type":"max_pool2d"}}]"#)),
+        (
+            "max_pool2d overlapping",
+            Shape::new(7, 8, 2),
+            format!(r#"[{CONV},{{"type":"max_pool2d","kernel_size":3,"stride":2}},{CONV}]"#),
+        ),
+        (
+            "avg_pool2d",
+            Shape::new(7, 8, 2),
+            format!(
+                r#"[{CONV},{{"type":"relu"}},{{"type":"avg_pool2d","kernel_size":3,"stride":2}},{{"type":"relu"}},{CONV}]"#
+            ),
+        ),
+        (
+            "global_avg_pool",
+            Shape::new(7, 8, 2),
+            format!(r#"[{CONV},{{"type":"relu"}},{{"type":"global_avg_pool"}}]"#),
+        ),
+        (
+            "dropout",
+            Shape::new(6, 6, 2),
+            format!(
+                r#"[{CONV},{{"type":"relu"}},{{"type":"dropout","rate":0.3}},{CONV},{{"type":"flatten"}},
+                {{"type":"dropout","rate":0.5}},{{"type":"dense","units":9}},{{"type":"dropout","rate":0.2}}]"#
+            ),
+        ),
+    ];
+    for isa in Isa::available() {
+        for (what, shape, layers) in &nets {
+            check(&case(*shape, layers, Loss::CrossEntropy, isa), what);
+        }
+        let net = format!("[{CONV}]");
+        check(&case(Shape::new(5, 5, 1), &net, Loss::Squared, isa), "squared loss");
+        let mut weighted = case(Shape::new(5, 5, 1), &net, Loss::CrossEntropy, isa);
+        weighted.weights = Some((0..11).map(|i| 0.5 + 0.1 * i as f32).collect());
+        check(&weighted, "weighted rows");
+    }
+}
