@@ -102,10 +102,17 @@ impl Moments {
     /// The mean and the standard deviation of a channel; the deviation of a constant one is 1.
     pub fn of(&self, channel: usize) -> (f64, f64) {
         let mean = self.mean.get(channel).copied().unwrap_or(0.0);
-        let variance = self.squares.get(channel).copied().unwrap_or(0.0) / self.count.max(1.0);
-        // What rounding alone leaves of a constant is no spread.
-        let constant = variance <= (mean * 1e-7) * (mean * 1e-7);
-        (mean, if constant { 1.0 } else { variance.sqrt() })
+        (mean, if self.is_constant(channel) { 1.0 } else { self.variance(channel).sqrt() })
+    }
+
+    /// Whether all values of a channel are alike, but for what rounding leaves.
+    pub fn is_constant(&self, channel: usize) -> bool {
+        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
+        self.variance(channel) <= (mean * 1e-7) * (mean * 1e-7)
+    }
+
+    fn variance(&self, channel: usize) -> f64 {
+        self.squares.get(channel).copied().unwrap_or(0.0) / self.count.max(1.0)
     }
 }
 

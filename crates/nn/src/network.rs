@@ -130,6 +130,11 @@ impl Shape {
         self.height * self.width * self.channels
     }
 
+    /// Values in all, of a shape from outside, which may claim more than there can be.
+    pub fn checked_len(&self) -> Option<usize> {
+        self.height.checked_mul(self.width)?.checked_mul(self.channels)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

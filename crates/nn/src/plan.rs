@@ -193,8 +193,7 @@ impl Plan {
     /// `Error::Shape`, naming the first layer that does not fit what it gets, by number and kind.
     pub fn new(network: &Network) -> Result<Plan, Error> {
         let input = network.input;
-        let size = |s: Shape| s.height.checked_mul(s.width).and_then(|n| n.checked_mul(s.channels));
-        if size(input).is_none_or(|n| n == 0 || n > MAX_VALUES) {
+        if input.checked_len().is_none_or(|n| n == 0 || n > MAX_VALUES) {
             return Err(Error::Shape(format!("an input of {input} is empty or too large")));
         }
         if network.layers.len() > MAX_LAYERS {

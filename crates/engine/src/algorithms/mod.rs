@@ -1,6 +1,7 @@
 //! The algorithms, in one list. Adding one: its file or folder here, its `mod` line, its line in the list.
 
 pub mod boosting;
+pub mod cnn;
 pub mod glm;
 pub mod kmeans;
 
@@ -16,6 +17,7 @@ pub static ALGORITHMS: &[&dyn Algorithm] = &[
     &Erased::<glm::Multinomial>::NEW,
     &Erased::<kmeans::KMeans>::NEW,
     &Erased::<boosting::Boosting>::NEW,
+    &Erased::<cnn::Cnn>::NEW,
 ];
 
 /// The algorithm of that name.

@@ -1,0 +1,309 @@
+//! `cnn`: neural networks for images and tables, on the engine of the `nn` crate.
+//!
+//! The first round copies a shard's rows and measures their means and spreads. Each further round is an epoch:
+//! every shard trains from the state's weights on its own rows, and the mean of the shards' weights, by rows, is
+//! the next state (local SGD, Stich 2019). With one shard that is plain mini-batch training, exactly.
+
+mod model;
+mod params;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Kind, Result};
+use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
+use crate::params::Values;
+use crate::schema::{Chunk, Schema, Task};
+pub use model::Model;
+use nn::data::{Inputs, Moments, Normal};
+use nn::optimizer::Weights;
+use nn::train::{Found, Loss, Options, Rows, Trainer};
+pub use params::Params;
+use params::Source;
+use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
+/// The learner.
+pub struct Cnn;
+
+/// Where an epoch starts. None of it before the first round, which measures.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State(Option<Start>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Start {
+    epoch: usize,
+    weights: Weights,
+    normal: Normal,
+    /// Mean and spread of the targets of a regression, else 0 and 1.
+    target: (f64, f64),
+    /// The mean weight of a row.
+    weight: f64,
+}
+
+/// A shard's rows, copied once: images as bytes, numbers as f32.
+#[derive(Default)]
+pub struct Local {
+    images: Vec<u8>,
+    numbers: Vec<f32>,
+    y: Vec<f64>,
+    weight: Vec<f64>,
+    complete: bool,
+    ready: Option<Ready>,
+}
+
+/// What training needs of a shard, from the second round on.
+struct Ready {
+    trainer: Trainer,
+    targets: Vec<f32>,
+    weights: Option<Vec<f32>>,
+}
+
+/// What shards found: measures in the first round, weights in all others.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Partial {
+    rows: u64,
+    inputs: Moments,
+    targets: Moments,
+    weight: f64,
+    trained: Option<Trained>,
+}
+
+/// Weights and what the optimiser remembers, times rows: in f64 such products are exact, so that the mean of
+/// one shard is that shard's weights, bit for bit.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Trained {
+    values: Vec<f64>,
+    first: Vec<f64>,
+    second: Vec<f64>,
+    steps: u64,
+    loss: f64,
+    correct: f64,
+    weight: f64,
+}
+
+impl Trained {
+    fn new(weights: &Weights, rows: u64, found: Found) -> Trained {
+        let times = |v: &[f32]| v.iter().map(|x| f64::from(*x) * rows as f64).collect();
+        Trained {
+            values: times(&weights.values),
+            first: times(&weights.first),
+            second: times(&weights.second),
+            steps: weights.steps,
+            loss: found.loss,
+            correct: found.correct,
+            weight: found.weight,
+        }
+    }
+
+    fn mean(&self, rows: u64) -> Weights {
+        let mean = |v: &[f64]| v.iter().map(|x| (x / rows as f64) as f32).collect();
+        Weights {
+            values: mean(&self.values),
+            first: mean(&self.first),
+            second: mean(&self.second),
+            steps: self.steps,
+        }
+    }
+}
+
+impl Merge for Partial {
+    fn merge(&mut self, other: Self) -> Result<()> {
+        self.rows += other.rows;
+        self.inputs.merge(&other.inputs);
+        self.targets.merge(&other.targets);
+        self.weight += other.weight;
+        let Some(theirs) = other.trained else { return Ok(()) };
+        let Some(ours) = &mut self.trained else {
+            self.trained = Some(theirs);
+            return Ok(());
+        };
+        let pairs = [
+            (&mut ours.values, &theirs.values),
+            (&mut ours.first, &theirs.first),
+            (&mut ours.second, &theirs.second),
+        ];
+        for (ours, theirs) in pairs {
+            if ours.len() != theirs.len() {
+                return Err(Error::internal("shards trained networks of different sizes"));
+            }
+            ours.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
+        }
+        // Shards of different sizes take different numbers of steps; Adam's correction forgets them soon.
+        ours.steps = ours.steps.max(theirs.steps);
+        ours.loss += theirs.loss;
+        ours.correct += theirs.correct;
+        ours.weight += theirs.weight;
+        Ok(())
+    }
+}
+
+impl Local {
+    fn take(&mut self, params: &Params, chunk: &Chunk) {
+        match params.source {
+            Source::Images => self.images.extend_from_slice(chunk.images),
+            Source::Features => self.numbers.extend(chunk.x.iter().map(|x| *x as f32)),
+        }
+        self.y.extend_from_slice(chunk.y);
+        self.weight.extend_from_slice(chunk.weight);
+    }
+
+    /// One epoch from the state's weights.
+    fn train(&mut self, params: &Params, start: &Start, cx: &Cx) -> Result<(Weights, Found)> {
+        let Local { images, numbers, y, weight, ready, .. } = self;
+        let ready = ready.get_or_insert_with(|| {
+            let (mean, spread) = start.target;
+            let options = Options { seed: cx.seed, ..params.options };
+            Ready {
+                trainer: Trainer::new(&params.plan, start.normal.clone(), options),
+                targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
+                weights: (!weight.is_empty())
+                    .then(|| weight.iter().map(|w| (w / start.weight) as f32).collect()),
+            }
+        });
+        let inputs = match params.source {
+            Source::Images => Inputs::Bytes(images),
+            Source::Features => Inputs::Numbers(numbers),
+        };
+        let rows = Rows { inputs, targets: &ready.targets, weights: ready.weights.as_deref() };
+        let mut weights = start.weights.clone();
+        let found = ready.trainer.epoch(&mut weights, rows, start.epoch, nn::Stop(cx.stop))?;
+        Ok((weights, found))
+    }
+}
+
+impl Learner for Cnn {
+    const INFO: Info = Info {
+        name: "cnn",
+        version: 1,
+        summary: "Neural networks: convolutional ones for images, dense ones for tables.",
+        tasks: &[Task::Classification, Task::Regression],
+        input: Input::Image,
+        sharding: Sharding::Whole,
+        params: params::PARAMS,
+    };
+    type Params = Params;
+    type State = State;
+    type Local = Local;
+    type Partial = Partial;
+    type Model = Model;
+
+    fn params(values: &Values, schema: &Schema) -> Result<Params> {
+        params::read(values, schema)
+    }
+
+    fn memory(params: &Params, schema: &Schema) -> u64 {
+        let row = match params.source {
+            Source::Images => params.plan.network.input.len(),
+            Source::Features => 4 * params.plan.network.input.len(),
+        };
+        // A target and a weight, as they come and as the network takes them, and the order.
+        let rows = schema.rows as u64 * (row as u64 + 28);
+        // Weights and moments: in the state, in training, and in f64 in two partials.
+        let weights = params.plan.weights as u64 * 3 * (4 + 4 + 16);
+        // Not the pool's size: asking for it outside of one would start one.
+        let threads = std::thread::available_parallelism().map_or(16, |n| n.get().min(16));
+        rows + weights + nn::train::memory(&params.plan, params.options.batch_size, threads)
+    }
+
+    fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
+        Ok(State(None))
+    }
+
+    fn zero(_params: &Params, _state: &State) -> Partial {
+        Partial::default()
+    }
+
+    fn needs_rows(_state: &State, local: &Local) -> bool {
+        !local.complete
+    }
+
+    fn accumulate(
+        params: &Params,
+        state: &State,
+        local: &mut Local,
+        chunk: &Chunk,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        cx.check()?;
+        if chunk.rows == 0 || local.complete {
+            return Ok(());
+        }
+        local.take(params, chunk);
+        if state.0.is_none() {
+            let inputs = match params.source {
+                Source::Images => Inputs::Bytes(chunk.images),
+                Source::Features => Inputs::Doubles(chunk.x),
+            };
+            partial.inputs.add(inputs, params.plan.network.input.channels);
+            partial.targets.add(Inputs::Doubles(chunk.y), 1);
+            partial.weight += (0..chunk.rows).map(|i| chunk.weight(i)).sum::<f64>();
+        }
+        Ok(())
+    }
+
+    fn finish(
+        params: &Params,
+        state: &State,
+        local: &mut Local,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        local.complete = true;
+        let rows = local.y.len();
+        partial.rows = rows as u64;
+        let Some(start) = state.0.as_ref().filter(|_| rows > 0) else { return Ok(()) };
+        let (weights, found) = local.train(params, start, cx)?;
+        partial.trained = Some(Trained::new(&weights, rows as u64, found));
+        Ok(())
+    }
+
+    fn update(params: &Params, state: State, total: Partial, cx: &Cx) -> Result<Step<State, Model>> {
+        let options = &params.options;
+        if total.rows == 0 {
+            return Err(Error::new(Kind::Data, "there are no rows to train on"));
+        }
+        let Some(start) = state.0 else {
+            if options.loss == Loss::CrossEntropy && total.targets.is_constant(0) {
+                let message = "the training rows are of one class, expected two or more";
+                return Err(Error::new(Kind::Data, message));
+            }
+            let (mean, spread) = total.targets.of(0);
+            let values = nn::weights::first(&params.plan, cx.seed);
+            return Ok(Step::Again(State(Some(Start {
+                epoch: 0,
+                weights: Weights::new(values, options.optimizer),
+                normal: Normal::new(&total.inputs, params.plan.network.input.channels),
+                target: if options.loss == Loss::Squared { (mean, spread) } else { (0.0, 1.0) },
+                weight: total.weight / total.rows as f64,
+            }))));
+        };
+        let trained =
+            total.trained.ok_or_else(|| Error::internal("a round of cnn came back without weights"))?;
+        let weights = trained.mean(total.rows);
+        let epoch = start.epoch + 1;
+        let unit = if options.loss == Loss::Squared { start.target.1 * start.target.1 } else { 1.0 };
+        let (loss, accuracy) = (unit * trained.loss / trained.weight, trained.correct / trained.weight);
+        cx.observer.metric(epoch, "train_loss", loss);
+        if options.loss == Loss::CrossEntropy {
+            cx.observer.metric(epoch, "train_accuracy", accuracy);
+        }
+        cx.observer.progress(epoch, options.epochs, "epochs");
+        if epoch < options.epochs {
+            return Ok(Step::Again(State(Some(Start { epoch, weights, ..start }))));
+        }
+        Ok(Step::Done(Model {
+            source: params.source,
+            input: params.plan.network.input,
+            layers: params.plan.network.to_json(),
+            weights: nn::weights::save(&params.plan, &weights.values)?,
+            normal: start.normal,
+            target: start.target,
+            classes: params.classes,
+            epochs: epoch,
+            loss,
+            accuracy,
+            ready: OnceLock::new(),
+        }))
+    }
+}

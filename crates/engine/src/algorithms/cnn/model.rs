@@ -1,0 +1,173 @@
+//! The trained network: layers, normalisation and weights, and how training went.
+
+use super::params::Source;
+use crate::error::{Error, Kind, Result};
+use crate::schema::{Chunk, Schema, Task};
+use nn::data::{Inputs, Normal};
+use nn::network::{Layer, Network, Shape};
+use nn::plan::Plan;
+use nn::score::Predictor;
+use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
+/// A network with its weights. What scoring needs is built from it once, by `validate` after each load.
+#[derive(Serialize, Deserialize)]
+pub struct Model {
+    /// What a row is.
+    pub source: Source,
+    /// The input's shape.
+    pub input: Shape,
+    /// All layers, as JSON.
+    pub layers: String,
+    /// Weights as safetensors, under the names of PyTorch's `nn.Sequential`.
+    #[serde(with = "whole")]
+    pub weights: Vec<u8>,
+    /// How inputs are normalised.
+    pub normal: Normal,
+    /// Regression: what an output of 0 means, and what a step of 1 does.
+    pub target: (f64, f64),
+    /// Classes, or 0 for regression.
+    pub classes: usize,
+    /// Epochs trained.
+    pub epochs: usize,
+    /// The mean loss of the last epoch.
+    pub loss: f64,
+    /// The share of right answers in the last epoch; 0 for regression.
+    pub accuracy: f64,
+    /// What `weights` and `layers` say, ready to run.
+    #[serde(skip)]
+    pub(super) ready: OnceLock<Predictor>,
+}
+
+impl Model {
+    fn ready(&self) -> Result<&Predictor> {
+        if let Some(ready) = self.ready.get() {
+            return Ok(ready);
+        }
+        let network = Network::restore(self.input, &self.layers)?;
+        // Layers that do not fit were not written by training.
+        let plan = Plan::new(&network).map_err(|e| Error::corrupt(format!("the stored network: {e}")))?;
+        let weights = nn::weights::load(&plan, &self.weights)?;
+        let ready = Predictor::new(plan, self.normal.clone(), weights)?;
+        Ok(self.ready.get_or_init(|| ready))
+    }
+}
+
+impl crate::learner::Model for Model {
+    fn outputs(&self) -> usize {
+        self.classes.max(1)
+    }
+
+    fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
+        let inputs = match self.source {
+            Source::Images => Inputs::Bytes(chunk.images),
+            Source::Features => Inputs::Doubles(chunk.x),
+        };
+        let k = self.outputs();
+        let out = &mut out[..chunk.rows * k];
+        self.ready()?.outputs(inputs, out)?;
+        if out.iter().any(|z| !z.is_finite()) {
+            return Err(Error::new(Kind::Data, "the network's outputs are not finite for these values"));
+        }
+        if self.classes == 0 {
+            out.iter_mut().for_each(|z| *z = self.target.0 + self.target.1 * *z);
+            return Ok(());
+        }
+        for row in out.chunks_exact_mut(k) {
+            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.iter_mut().for_each(|z| *z = (*z - most).exp());
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|z| *z /= sum);
+        }
+        Ok(())
+    }
+
+    fn validate(&self, schema: &Schema) -> Result<()> {
+        let fits = match self.source {
+            Source::Images => schema.image.is_some_and(|i| {
+                (i.height, i.width, i.channels) == (self.input.height, self.input.width, self.input.channels)
+            }),
+            Source::Features => self.input.checked_len() == Some(schema.width()),
+        };
+        let classes = if schema.task == Task::Regression { 0 } else { schema.classes };
+        if !fits || self.classes != classes || !(self.target.0.is_finite() && self.target.1.is_finite()) {
+            return Err(Error::corrupt("the network does not fit the columns of its model"));
+        }
+        let outputs = self.ready()?.plan().outputs();
+        if outputs != classes.max(1) {
+            let message = format!("the network has {outputs} outputs, expected {}", classes.max(1));
+            return Err(Error::corrupt(message));
+        }
+        Ok(())
+    }
+
+    fn describe(&self, _schema: &Schema) -> Vec<(String, String)> {
+        let mut rows = vec![("input".to_string(), self.input.to_string())];
+        if let Ok(ready) = self.ready() {
+            let plan = ready.plan();
+            rows.push(("parameters".into(), plan.parameters().to_string()));
+            for (i, line) in plan.lines.iter().enumerate() {
+                let parameters = match line.parameters {
+                    0 => String::new(),
+                    n => format!(", {n} parameters"),
+                };
+                rows.push((
+                    format!("layer {i}"),
+                    format!("{}: {}{parameters}", settings(&line.layer), line.shape),
+                ));
+            }
+        }
+        rows.push(("epochs".into(), self.epochs.to_string()));
+        rows.push(("train_loss".into(), self.loss.to_string()));
+        if self.classes > 0 {
+            rows.push(("train_accuracy".into(), self.accuracy.to_string()));
+        }
+        rows
+    }
+}
+
+/// A layer in words.
+fn settings(layer: &Layer) -> String {
+    let kind = layer.kind();
+    match *layer {
+        Layer::Conv2d { filters, kernel_size: k, stride: 1, .. } => {
+            format!("{kind} {k}x{k}, {filters} filters")
+        }
+        Layer::Conv2d { filters, kernel_size: k, stride, .. } => {
+            format!("{kind} {k}x{k}, {filters} filters, stride {stride}")
+        }
+        Layer::MaxPool2d { kernel_size: k, .. } | Layer::AvgPool2d { kernel_size: k, .. } => {
+            format!("{kind} {k}x{k}")
+        }
+        Layer::Dense { units } => format!("{kind}, {units} units"),
+        Layer::Dropout { rate } => format!("{kind} {rate}"),
+        _ => kind.to_string(),
+    }
+}
+
+/// Bytes to and from the wire in one piece; serde's own way for a `Vec<u8>` is one by one.
+mod whole {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        from.deserialize_byte_buf(Bytes)
+    }
+}
