@@ -34,6 +34,7 @@ pub enum Wanted<'a> {
 /// are wanted; `Data` for vectors of uneven length and infinite times; `Memory`. What the query itself does wrong
 /// is raised by the server.
 pub fn read(source: &str, wanted: Wanted, limit: u64) -> Result<Frame> {
+    super::work::return_large_blocks();
     let mut receiver = None;
     run(source, |desc| {
         let columns = columns(desc);
@@ -186,12 +187,18 @@ fn statement(source: &str) -> Result<String> {
     }
     match qualified_name(source) {
         Some(parts) => Ok(format!("SELECT * FROM {}", parts.join("."))),
-        // Anything else with a space in it was meant as a statement: let the server's parser say what it is.
-        None if source.contains(char::is_whitespace) && !source.contains('"') => Ok(source.to_string()),
-        None => Err(refused(format!("the source {source} is neither a relation's name nor a query")).detail(
-            "Names with capitals or other signs are written in double quotes, as everywhere in SQL.",
-        )),
+        None => {
+            let message = format!("the source {} is neither a relation's name nor a query", excerpt(source));
+            Err(refused(message).detail(
+                "Names with capitals or other signs are written in double quotes, as everywhere in SQL.",
+            ))
+        }
     }
+}
+
+fn excerpt(source: &str) -> String {
+    let shown: String = source.chars().take(60).collect();
+    if shown.len() < source.len() { format!("{shown}...") } else { shown }
 }
 
 /// The parts of a relation's name, each quoted, or none where it is not one.
