@@ -9,6 +9,7 @@ mod deploy;
 mod describe;
 mod drop_model;
 mod evaluate;
+mod fold;
 mod grant_model;
 mod rename_model;
 mod rollback;

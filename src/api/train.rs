@@ -5,13 +5,18 @@ use crate::catalog::{models, reference};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Error, Result, answer};
 use crate::pg::query::{self, Wanted};
-use crate::pg::{settings, work};
+use crate::pg::settings::Runner;
+use crate::pg::{error, folding, settings, work};
 use engine::Kind;
+use engine::fold::train_folded;
+use engine::learner::{Cx, Observer};
 use engine::schema::Task;
 use engine::split::Split;
 use engine::train::{Request, Trained};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What `train` was called with. An argument that is NULL has its default.
@@ -140,6 +145,69 @@ fn train(
     TableIterator::once(row)
 }
 
+/// What both runners give.
+struct Learnt {
+    trained: Trained,
+    warnings: Vec<String>,
+    read_seconds: f64,
+}
+
+/// Reads the rows into memory and trains on threads.
+fn on_threads(model: &str, source: &str, request: &Request, known: Option<Task>) -> Result<Learnt> {
+    let clock = Instant::now();
+    let frame = match wanted(request) {
+        Some(columns) => query::read(source, Wanted::Only(&columns), request.max_memory)?,
+        None => query::read(source, Wanted::All, request.max_memory)?,
+    };
+    let read_seconds = clock.elapsed().as_secs_f64();
+    let title = work::Title { verb: "train", object: model };
+    let work::Finished { value: trained, warnings, .. } = work::run(title, request.seed, |cx| {
+        if let Some(known) = known {
+            check_task(model, known, engine::train::task(&frame, request)?)?;
+        }
+        engine::train::train(frame, request, cx)
+    })?;
+    Ok(Learnt { trained, warnings, read_seconds })
+}
+
+/// Trains by rounds of an aggregate over the source.
+fn in_aggregate(model: &str, source: &str, request: &Request, known: Option<Task>) -> Result<Learnt> {
+    let columns = folding::columns(source)?;
+    let watch = Warnings::default();
+    let stop = AtomicBool::new(false);
+    let cx = Cx { seed: request.seed, stop: &stop, observer: &watch };
+    // An error of the server travels as a panic; one of ours must keep its code through the engine.
+    let mut failed = None;
+    let mut pass = |order: &[u8]| {
+        folding::pass(source, order).map_err(|e| {
+            let stopped = engine::Error::internal(e.message.clone());
+            failed = Some(e);
+            stopped
+        })
+    };
+    let trained = train_folded(&columns, request, &mut pass, &cx);
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    let trained = trained?;
+    if let Some(known) = known {
+        check_task(model, known, trained.card.task)?;
+    }
+    let warnings = watch.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    warnings.iter().for_each(|w| error::warn(w));
+    Ok(Learnt { trained, warnings, read_seconds: 0.0 })
+}
+
+/// Keeps warnings.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Observer for Warnings {
+    fn warning(&self, message: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_string());
+    }
+}
+
 fn run(call: Call) -> Result<Outcome> {
     let Call { model, source, description, request, mut given } = call;
     let clock = Instant::now();
@@ -147,18 +215,11 @@ fn run(call: Call) -> Result<Outcome> {
     // What can be refused is refused before any row is read.
     engine::train::check(&request)?;
     let known = models::check_trainable(model)?;
-    let frame = match wanted(&request) {
-        Some(columns) => query::read(&source, Wanted::Only(&columns), request.max_memory)?,
-        None => query::read(&source, Wanted::All, request.max_memory)?,
+    let learnt = match settings::runner() {
+        Runner::Threads => on_threads(model, &source, &request, known)?,
+        Runner::Aggregate => in_aggregate(model, &source, &request, known)?,
     };
-    let read_seconds = clock.elapsed().as_secs_f64();
-    let title = work::Title { verb: "train", object: model };
-    let work::Finished { value: trained, warnings, .. } = work::run(title, request.seed, |cx| {
-        if let Some(known) = known {
-            check_task(model, known, engine::train::task(&frame, &request)?)?;
-        }
-        engine::train::train(frame, &request, cx)
-    })?;
+    let Learnt { trained, warnings, read_seconds } = learnt;
 
     let Trained { artifact, card, .. } = &trained;
     let headline = trained.headline.as_ref();

@@ -228,8 +228,11 @@ pub(super) unsafe fn set_values(
     Ok(())
 }
 
-/// SAFETY: the datum is of that type. Text lives as long as the current memory context.
-unsafe fn value<'a>(
+/// One value.
+///
+/// # Safety
+/// The datum is of that type. Text lives as long as the current memory context.
+pub(super) unsafe fn value<'a>(
     reader: Reader,
     datum: Datum,
     scratch: &'a mut Scratch,

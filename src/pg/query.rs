@@ -45,6 +45,20 @@ pub fn read(source: &str, wanted: Wanted, limit: u64) -> Result<Frame> {
     receiver.finish()
 }
 
+/// The names and types of a source's columns; it is not run.
+///
+/// # Errors
+/// As [`read`], for the source itself.
+pub fn describe(source: &str) -> Result<Vec<(String, pg_sys::Oid)>> {
+    let statement = statement(source)?;
+    // SAFETY: on the main thread, in a transaction; trees live in the caller's context.
+    unsafe {
+        let query = analyze(datum::cstring(&statement))?;
+        let desc = pg_sys::ExecCleanTypeFromTL((*query).targetList);
+        Ok(columns(desc).into_iter().map(|c| (c.name, c.attribute.oid)).collect())
+    }
+}
+
 /// Runs a source and keeps nothing of it; gives its rows. With `deform` each row is taken apart, which everybody
 /// who reads rows must do: the floor that [`read`] is measured against.
 #[cfg(feature = "bench")]
@@ -171,7 +185,7 @@ fn refused(message: impl Into<String>) -> Error {
 }
 
 /// The statement that a source stands for: itself, or a relation's rows.
-fn statement(source: &str) -> Result<String> {
+pub(super) fn statement(source: &str) -> Result<String> {
     let source = source.trim();
     if source.is_empty() {
         return Err(refused("the source is empty"));

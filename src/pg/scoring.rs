@@ -7,18 +7,18 @@
 //!
 //! NULL as the model (or the class, the row, the array, the document) gives NULL; a NULL feature is a missing value.
 
-use super::bind::{self, Form, Offer, Scratch, Source};
+use super::bind::{self, Form, Scratch, Source};
 use super::datum::{self, Jsonb, Text, Value as _};
 use super::error::{self, Error, Result};
-use super::query::attribute;
-use super::shim::{Record, damson_record_desc, raw};
+use super::record::Shape;
+use super::shim::{Record, raw};
 use crate::catalog::{self, Resolved};
 use engine::Kind;
 use engine::artifact::Card;
 use engine::schema::Task;
 use engine::scorer::{Row, Scorer};
 use pgrx::PgMemoryContexts;
-use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid, TupleDesc};
+use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 use std::rc::Rc;
 
 /// Models that one call site keeps at hand, for queries that name the model by a column.
@@ -72,15 +72,6 @@ struct Site {
     current: usize,
     shape: Shape,
     scratch: Scratch,
-}
-
-/// The row type of the last row, where features come as rows.
-struct Shape {
-    version: u64,
-    desc: TupleDesc,
-    offers: Vec<Offer>,
-    values: Vec<Datum>,
-    nulls: Vec<bool>,
 }
 
 /// A model with what its inputs are bound to.
@@ -161,7 +152,7 @@ unsafe fn score<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a 
                 let mut record = std::mem::zeroed::<Record>();
                 raw::damson_record(argument(fcinfo, first).0, &mut record);
                 if site.shape.version != record.version {
-                    site.shape = shape(fcinfo, &record);
+                    site.shape = Shape::of((*(*fcinfo).flinfo).fn_mcxt, &record);
                 }
                 let shape = &mut site.shape;
                 if model.version != record.version {
@@ -212,43 +203,12 @@ unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
             types,
             models: vec![],
             current: 0,
-            shape: Shape {
-                version: 0,
-                desc: std::ptr::null_mut(),
-                offers: vec![],
-                values: vec![],
-                nulls: vec![],
-            },
+            shape: Shape::NONE,
             scratch: Scratch::new(),
         };
         let site = PgMemoryContexts::For((*function).fn_mcxt).leak_and_drop_on_delete(site);
         (*function).fn_extra = site.cast();
         site
-    }
-}
-
-/// The columns of a row type.
-///
-/// SAFETY: as for `score`; the record is of a living row.
-#[cold]
-unsafe fn shape(fcinfo: FunctionCallInfo, record: &Record) -> Shape {
-    // SAFETY: the description is copied into the context that the site lives in.
-    unsafe {
-        let mut context = PgMemoryContexts::For((*(*fcinfo).flinfo).fn_mcxt);
-        let desc = context.switch_to(|_| damson_record_desc(record.oid, record.typmod));
-        let count = (*desc).natts as usize;
-        let offer = |position| {
-            let a = attribute(desc, position);
-            Offer { name: (!a.dropped).then(|| datum::utf8(a.name)), oid: a.oid }
-        };
-        let offers = (0..count).map(offer).collect();
-        Shape {
-            version: record.version,
-            desc,
-            offers,
-            values: vec![Datum::null(); count],
-            nulls: vec![true; count],
-        }
     }
 }
 

@@ -5,7 +5,19 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
 static THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 static CACHE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
+static RUNNER: GucSetting<Runner> = GucSetting::<Runner>::new(Runner::Threads);
 static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Where trainings run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, pgrx::PostgresGucEnum)]
+pub enum Runner {
+    /// On threads of the session's process, over the rows read into memory.
+    #[name = c"threads"]
+    Threads,
+    /// In an aggregate over the source, which the server may run in parallel, or on the segments of a cluster.
+    #[name = c"aggregate"]
+    Aggregate,
+}
 
 /// Registers all settings; called once, by `_PG_init`.
 pub fn register() {
@@ -38,6 +50,14 @@ pub fn register() {
         i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_enum_guc(
+        c"damson.runner",
+        c"Where trainings run: threads, or aggregate.",
+        c"threads reads the rows once into memory; aggregate leaves them where they lie and reads them every round.",
+        &RUNNER,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         c"damson.progress",
@@ -78,4 +98,9 @@ pub fn cache_memory() -> u64 {
 /// `damson.progress`.
 pub fn progress() -> bool {
     PROGRESS.get()
+}
+
+/// `damson.runner`.
+pub fn runner() -> Runner {
+    RUNNER.get()
 }

@@ -161,6 +161,11 @@ impl Fold {
         &self.order.columns
     }
 
+    /// The training's seed.
+    pub fn seed(&self) -> u64 {
+        self.order.seed
+    }
+
     /// Adds a row, a value a column.
     pub fn push(&mut self, values: &[Value], cx: &Cx) -> Result<()> {
         let Order { columns, features, target: has_target, .. } = &self.order;
