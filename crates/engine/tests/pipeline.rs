@@ -82,9 +82,9 @@ const CASES: &[(&str, Option<&str>)] = &[
     ("ridge", Some("price")),
     ("logistic", Some("dear")),
     ("multinomial", Some("dear")),
-    //    ("boosting", Some("price")),
-    //    ("boosting", Some("dear")),
-    //    ("kmeans", None),
+    ("boosting", Some("price")),
+    ("boosting", Some("dear")),
+    ("kmeans", None),
 ];
 
 #[test]
