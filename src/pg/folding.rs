@@ -144,7 +144,8 @@ impl State {
         let seed = self.fold.seed();
         let title = work::Title { verb: "fold", object: "shard" };
         let fold = &mut self.fold;
-        Ok(work::run(title, seed, |cx| fold.combine(partial, cx))?.value)
+        work::run(title, seed, |cx| fold.combine(partial, cx))?;
+        Ok(())
     }
 
     /// The order and the partial, to travel.

@@ -4,6 +4,7 @@
 //! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `columns` stores them,
 //!   `reader` knows their types.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
+//! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed.

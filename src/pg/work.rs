@@ -242,6 +242,7 @@ impl Observer for Watch {
 struct Display<'a> {
     title: Title<'a>,
     shown: Option<Step>,
+    noticed: Option<Step>,
     status_at: Instant,
     notice_at: Instant,
     on: bool,
@@ -253,6 +254,7 @@ impl<'a> Display<'a> {
         let display = Display {
             title,
             shown: None,
+            noticed: None,
             status_at: now,
             notice_at: now + FIRST_NOTICE,
             on: settings::progress(),
@@ -274,8 +276,9 @@ impl<'a> Display<'a> {
             report_status(&self.status(Some(&step)));
             self.shown = Some(step.clone());
         }
-        if now >= self.notice_at {
+        if now >= self.notice_at && self.noticed.as_ref() != Some(&step) {
             self.notice_at = now + NOTICE_EVERY;
+            self.noticed = Some(step.clone());
             let Title { verb, object } = self.title;
             let Step { done, total, what } = step;
             pgrx::notice!("{verb} {object}: {what} {done} of {total}");
