@@ -4,7 +4,7 @@
 //! 1. the pool is built while all signals are blocked, so that handlers run on the main thread alone;
 //! 2. nothing off the main thread calls the server: the job gets a [`Cx`], no more;
 //! 3. the main thread waits in steps of 10 ms. When the statement is to end it sets the stop flag, waits for the
-//!    job, and only then lets the server raise: no thread outlives what it borrows.
+//!    job and its threads, and only then lets the server raise: no thread outlives the statement.
 //!
 //! Meanwhile the main thread shows progress: as notices, and in `application_name` as
 //! `damson: train churn, tree 40/100`, from which the view `damson.progress` reads it.
@@ -19,6 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long the main thread sleeps between looks at its interrupts: the delay of a cancel.
@@ -76,12 +77,12 @@ pub fn run<T: Send>(
     job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
 ) -> Result<Finished<T>> {
     return_large_blocks();
-    let pool = pool(settings::threads())?;
+    let pool = Pool::start(settings::threads())?;
     let stop = AtomicBool::new(false);
     let watch = Watch::default();
     let (sender, receiver) = sync_channel(1);
     let mut display = Display::new(title);
-    let outcome = pool.in_place_scope(|scope| {
+    let outcome = pool.rayon()?.in_place_scope(|scope| {
         let (stop, watch) = (&stop, &watch);
         scope.spawn(move |_| {
             let cx = Cx { seed, stop, observer: watch };
@@ -108,7 +109,6 @@ pub fn run<T: Send>(
     });
     drop(display);
     drop(pool);
-    return_small_blocks();
     let value = match outcome {
         Some(Ok(result)) => result?,
         Some(Err(panic)) => return Err(Error::internal(format!("a thread failed: {}", reason(&*panic)))),
@@ -126,13 +126,44 @@ pub fn forbid_global_pool() {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
 }
 
-fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("damson-{i}"));
-    let pool = with_signals_blocked(|| builder.build());
-    pool.map_err(|e| {
-        Error::new(error::Code::NoWorker, format!("could not start {threads} threads: {e}"))
-            .hint("Lower damson.threads, or raise the limits of the operating system.")
-    })
+/// Threads of our own. Dropping it, also when the server raises, waits until they are gone: rayon alone only tells
+/// them to go.
+struct Pool {
+    rayon: Option<rayon::ThreadPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    fn start(threads: usize) -> Result<Pool> {
+        let mut pool = Pool { rayon: None, threads: vec![] };
+        let spawn = |worker: rayon::ThreadBuilder| {
+            let thread = std::thread::Builder::new().name(format!("damson-{}", worker.index()));
+            pool.threads.push(thread.spawn(|| worker.run())?);
+            Ok(())
+        };
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).spawn_handler(spawn);
+        let built = with_signals_blocked(|| builder.build());
+        pool.rayon = Some(built.map_err(|e| {
+            Error::new(error::Code::NoWorker, format!("could not start {threads} threads: {e}"))
+                .hint("Lower damson.threads, or raise the limits of the operating system.")
+        })?);
+        Ok(pool)
+    }
+
+    fn rayon(&self) -> Result<&rayon::ThreadPool> {
+        self.rayon.as_ref().ok_or_else(|| Error::internal("a pool has ended"))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        drop(self.rayon.take());
+        for thread in self.threads.drain(..) {
+            // A job's panic was caught in the job, and a worker has no other.
+            let _ = thread.join();
+        }
+        return_small_blocks();
+    }
 }
 
 /// Runs `f` with all signals blocked in this thread; threads that it starts inherit that.
