@@ -11,13 +11,94 @@ DAMSON_DATA       the folder of the real data sets; unset on most machines
 import itertools
 import os
 import pathlib
+import signal
 import subprocess
+import threading
+import time
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 NUMBER = itertools.count()
+MEASURED = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in MEASURED:
+        terminalreporter.write_line(f"measured: {line}")
+
+
+def one(connection, sql, *arguments):
+    """The only value of a query."""
+    return connection.execute(sql, arguments or None).fetchone()[0]
+
+
+def train_shifted(connection, shift, model="m"):
+    """Trains y = x + 1000 * shift, so that a score at 0 tells which version it came from. Gives the version."""
+    source = f"SELECT i::float8 AS x, i + 1000 * {shift}::float8 AS y FROM generate_series(1, 50) i"
+    sql = "SELECT version FROM damson.train(%s, %s, target => 'y', algorithm => 'linear', split => 'none')"
+    return one(connection, sql, model, source)
+
+
+def scored(connection, reference="m"):
+    """The shift of the version that a reference means, by scoring with it."""
+    return round(one(connection, "SELECT damson.predict(%s::text, 0.0)", reference)) / 1000
+
+
+def wait_for(condition, what, seconds=60):
+    """Waits until `condition()` holds and gives what it gave."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def kill(connection, witness, connect):
+    """Kills a connection's process, waits for the server to recover, and gives a new connection.
+
+    The server ends all other sessions when it learns of the death: the witness is one of them.
+    """
+    os.kill(connection.info.backend_pid, signal.SIGKILL)
+
+    def ended():
+        try:
+            witness.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return True
+
+    def connected():
+        try:
+            return connect()
+        except psycopg.OperationalError:
+            return None
+
+    wait_for(ended, "the server to learn of the death")
+    return wait_for(connected, "the server to recover")
+
+
+class Background:
+    """A statement in a thread of its own; `result()` gives what it returned, or the server's error."""
+
+    def __init__(self, work):
+        self.outcome = None
+        self.ended = None
+        self.thread = threading.Thread(target=self.run, args=(work,))
+        self.thread.start()
+
+    def run(self, work):
+        try:
+            self.outcome = work()
+        except psycopg.Error as error:
+            self.outcome = error
+        self.ended = time.monotonic()
+
+    def result(self):
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        return self.outcome
 
 
 class Server:
@@ -124,6 +205,12 @@ def role(server):
                 admin.execute(f"DROP OWNED BY {name} CASCADE")
         with server.connect() as admin:
             admin.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture(scope="session")
+def measured():
+    """A function that notes a measurement, printed with the summary."""
+    return MEASURED.append
 
 
 @pytest.fixture(scope="session")

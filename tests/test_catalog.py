@@ -1,19 +1,13 @@
 """The catalog between sessions: what others see of a deploy, who waits for whom, what a crash and a dump leave."""
 
-import os
 import shutil
-import signal
-import threading
 import time
 
 import psycopg
 import pytest
+from conftest import Background, kill, one
 
 TRAIN = "SELECT version FROM damson.train('m', 'flowers', target => 'label', algorithm => 'logistic', seed => %s)"
-
-
-def one(connection, sql, *arguments):
-    return connection.execute(sql, arguments or None).fetchone()[0]
 
 
 def train(connection, seed=0):
@@ -44,40 +38,6 @@ def waits_for_lock(watcher, connection):
             return True
         time.sleep(0.02)
     return False
-
-
-def reconnect(connect, survivor):
-    """A connection after a crash: once the crash has reached `survivor` too, and the server has recovered."""
-    with pytest.raises(psycopg.OperationalError):
-        for _ in range(500):
-            survivor.execute("SELECT 1")
-            time.sleep(0.02)
-    for _ in range(300):
-        try:
-            return connect()
-        except psycopg.OperationalError:
-            time.sleep(0.1)
-    return connect()
-
-
-class Background:
-    """A statement in a thread of its own; `result()` gives what it returned or raised."""
-
-    def __init__(self, work):
-        self.outcome = None
-        self.thread = threading.Thread(target=self.run, args=(work,))
-        self.thread.start()
-
-    def run(self, work):
-        try:
-            self.outcome = work()
-        except psycopg.Error as error:
-            self.outcome = error
-
-    def result(self):
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-        return self.outcome
 
 
 @pytest.fixture
@@ -198,8 +158,7 @@ def test_a_crash_leaves_all_or_nothing(flowers, connect):
     assert train(doomed) == 4
     doomed.execute("CALL damson.deploy('m', 4)")
     doomed.execute("CALL damson.deploy('m', 2, 'champion')")
-    os.kill(doomed.info.backend_pid, signal.SIGKILL)
-    after = reconnect(connect, flowers)
+    after = kill(doomed, flowers, connect)
     assert means(after) == 3
     assert after.execute("SELECT alias FROM damson.aliases").fetchall() == [("production",)]
     tables = ["models", "runs", "versions", "artifacts", "deployments", "aliases"]
