@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rows summed in packed form before they are unpacked.
 pub const RUN: usize = 4096;
+/// Rows brought together before they are summed.
+const NEAR: usize = 64;
 /// Features side by side in a panel, at most.
 const PANEL: usize = 32;
 
@@ -210,12 +212,18 @@ fn add_run<const W: usize>(bins: &[u8], packed: &[i64], from: usize, to: usize, 
     }
 }
 
+/// Rows that lie apart are first brought together: a copy waits for no other, so that many cache misses overlap.
 fn add_rows<const W: usize>(bins: &[u8], packed: &[i64], rows: &[u32], sums: &mut [[i64; 256]]) {
     let (Some(sums), bins) = (sums.first_chunk_mut::<W>(), bins.as_chunks::<W>().0) else { return };
-    for row in rows {
-        let g = packed[*row as usize];
-        for (sum, bin) in sums.iter_mut().zip(&bins[*row as usize]) {
-            sum[usize::from(*bin)] += g;
+    let mut near = [([0; W], 0); NEAR];
+    for rows in rows.chunks(NEAR) {
+        for (near, row) in near.iter_mut().zip(rows) {
+            *near = (bins[*row as usize], packed[*row as usize]);
+        }
+        for (row, g) in &near[..rows.len()] {
+            for (sum, bin) in sums.iter_mut().zip(row) {
+                sum[usize::from(*bin)] += *g;
+            }
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Boosted {
 
 /// Rows that walk one tree before the next tree is read: their features stay in the first caches.
 const BLOCK: usize = 64;
+/// Rows that walk a tree side by side.
+const ABREAST: usize = 8;
 
 impl Boosted {
     /// A model without trees.
@@ -88,18 +90,43 @@ impl Boosted {
     /// The value of the leaf that a row reaches in the tree that begins at `root`.
     #[inline]
     fn leaf(&self, root: u32, row: &[f64]) -> f64 {
-        let mut node = &self.nodes[root as usize];
-        while node.child != 0 {
-            let x = row[node.feature as usize];
-            let left = if node.set != NUMERIC {
-                let (levels, other) = &self.levels[node.feature as usize];
-                has(&self.sets[node.set as usize], level(levels, *other, x))
-            } else {
-                x <= node.value || (node.missing_left && x.is_nan())
-            };
-            node = &self.nodes[node.child as usize + usize::from(!left)];
+        let mut at = root;
+        while self.nodes[at as usize].child != 0 {
+            at = self.step(at, row);
         }
-        node.value
+        self.nodes[at as usize].value
+    }
+
+    /// Where a row that is at `at` goes next: to a child, or nowhere from a leaf.
+    #[inline]
+    fn step(&self, at: u32, row: &[f64]) -> u32 {
+        let node = &self.nodes[at as usize];
+        let x = row[node.feature as usize];
+        let left = if node.set != NUMERIC {
+            let (levels, other) = &self.levels[node.feature as usize];
+            has(&self.sets[node.set as usize], level(levels, *other, x))
+        } else {
+            // Without short cuts, so that nothing has to be guessed.
+            (x <= node.value) | (node.missing_left & x.is_nan())
+        };
+        if node.child == 0 { at } else { node.child + u32::from(!left) }
+    }
+
+    /// The leaves that rows reach side by side: their walks do not wait for one another.
+    #[inline]
+    fn leaves(&self, root: u32, rows: &[f64], features: usize) -> [f64; ABREAST] {
+        let mut at = [root; ABREAST];
+        loop {
+            let mut moved = 0;
+            for (at, row) in at.iter_mut().zip(rows.chunks_exact(features)) {
+                let next = self.step(*at, row);
+                moved |= next ^ *at;
+                *at = next;
+            }
+            if moved == 0 {
+                return at.map(|at| self.nodes[at as usize].value);
+            }
+        }
     }
 
     /// Adds trees `from .. to` to raw scores, `width` apart: the score of row `i` and tree `t` is at
@@ -113,11 +140,18 @@ impl Boosted {
         out: &mut [f64],
         width: usize,
     ) {
-        let k = self.base.len();
-        for (x, out) in x.chunks(BLOCK * features.max(1)).zip(out.chunks_mut(BLOCK * width)) {
+        let (k, features) = (self.base.len(), features.max(1));
+        for (x, out) in x.chunks(BLOCK * features).zip(out.chunks_mut(BLOCK * width)) {
             for (t, root) in self.trees.iter().enumerate().take(to).skip(from) {
-                for (row, out) in x.chunks_exact(features.max(1)).zip(out.chunks_exact_mut(width)) {
-                    out[t % k] += self.leaf(*root, row);
+                for (x, out) in x.chunks(ABREAST * features).zip(out.chunks_mut(ABREAST * width)) {
+                    if x.len() == ABREAST * features {
+                        let values = self.leaves(*root, x, features);
+                        out.chunks_exact_mut(width).zip(values).for_each(|(out, value)| out[t % k] += value);
+                    } else {
+                        for (row, out) in x.chunks_exact(features).zip(out.chunks_exact_mut(width)) {
+                            out[t % k] += self.leaf(*root, row);
+                        }
+                    }
                 }
             }
         }
@@ -205,6 +239,10 @@ impl Model for Boosted {
                     return fail("a value is not a number");
                 }
                 if child == 0 {
+                    // Walks side by side look at a feature in leaves too.
+                    if n.set != NUMERIC || n.feature != 0 {
+                        return fail("a leaf asks a question");
+                    }
                     continue;
                 }
                 let numeric = self.levels.get(n.feature as usize).map(|l| l.0.is_empty());

@@ -7,7 +7,7 @@
 use super::bins::Bins;
 use super::grow::{Side, Split};
 use super::histogram::{Layout, Panels, Pick};
-use super::loss::{self, Facts};
+use super::loss::{self, Facts, FewLosses};
 use super::model::has;
 use super::params::{Objective, Params};
 use super::sketch::{self, Cell, Tally};
@@ -276,8 +276,10 @@ impl Local {
             self.chances.resize(self.rows * k, 0.0);
         }
         let salt = loss::salt(cx.seed, self.trees);
+        let per_unit = 1.0 / state.facts.loss_unit();
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
+            let mut few = FewLosses::default();
             for i in from..(from + BLOCK).min(self.rows) {
                 let w = self.weight.get(i).copied().unwrap_or(1.0);
                 let held_out = self.held_out.get(i) == Some(&true);
@@ -298,11 +300,12 @@ impl Local {
                     }
                 };
                 if class == 0 {
-                    partial.losses.add(&state.facts, loss * w, held_out);
+                    few.add(loss * w * per_unit, held_out);
                     partial.max_gradient = partial.max_gradient.max((g * w).abs());
                 }
                 self.packed[i] = units.pack(g * w, h * w, noise);
             }
+            partial.losses.add(&few);
         }
         self.choose_rows(params, round, cx);
         self.tree = Some(self.trees);
