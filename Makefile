@@ -7,7 +7,7 @@ export DAMSON_DATA := $(abspath $(DAMSON_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt install package bench psql stop clean
+.PHONY: help setup demo reference test check fmt install package bench psql stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 |/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -36,6 +36,9 @@ package: ## a tarball that installs without Rust: PG_CONFIG=/path/to/pg_config
 	@test -n "$(PG_CONFIG)" || { echo "say which server: make package PG_CONFIG=/path/to/pg_config"; exit 1; }
 	@scripts/setup.sh tools
 	@$(XTASK) package --pg-config $(PG_CONFIG)
+
+reference: setup ## write docs/reference.md from the extension's own comments
+	@$(XTASK) reference --pg $(PG)
 
 bench: setup ## benchmarks against peers; BENCH=name runs one
 	@$(XTASK) bench $(BENCH)

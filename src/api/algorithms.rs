@@ -3,6 +3,7 @@
 use crate::pg::datum::Text;
 use crate::pg::error::answer;
 use engine::algorithms::{ALGORITHMS, find};
+use engine::prepare::options::OPTIONS;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = r#"
@@ -32,6 +33,7 @@ LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 20
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.parameters(text) IS
 'The parameters of an algorithm: keys of the JSON object that damson.train takes as params.
+For ''preprocess'' the options of preprocessing, which damson.train takes under that name.
 A default of NULL means that the algorithm decides, as the meaning says.
 Example: SELECT name, "default", range FROM damson.parameters(''boosting'');';
 "#)]
@@ -48,7 +50,10 @@ fn parameters(
         name!(meaning, Text),
     ),
 > {
-    let params = answer(|| Ok(find(&algorithm)?.info().params));
+    let params = answer(|| match &*algorithm {
+        "preprocess" => Ok(OPTIONS),
+        name => Ok(find(name)?.info().params),
+    });
     TableIterator::new(params.iter().map(|p| {
         let default = match p.default_json() {
             serde_json::Value::Null => None,

@@ -13,6 +13,7 @@ mod failure;
 mod install;
 mod options;
 mod package;
+mod reference;
 mod server;
 mod sql;
 mod test;
@@ -37,6 +38,7 @@ usage: xtask <verb> [options]
                                             client tests whose name contains NAME; --accept writes what
                                             SQL file NAME prints as its expected output
   demo      [--pg N]                        the story of the README, in SQL that it echoes
+  reference [--pg N]                        write docs/reference.md from the extension's comments
   package   --pg-config FILE                a tarball that installs without Rust
   bench     [NAME]                          benchmarks, each printing a ratio
   stop                                      stop every private cluster
@@ -69,6 +71,7 @@ fn run(verb: &str, arguments: Vec<String>) -> Result<bool> {
         "test" => return test::run(&tree, &options),
         "demo" => demo::run(&tree, &options)?,
         "package" => package::run(&tree, &options)?,
+        "reference" => reference::run(&tree, &options)?,
         "bench" => bench::run(&tree, &options)?,
         "stop" => cluster::stop_all(&tree)?,
         "clean" => cluster::clean(&tree)?,

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, ensure_database};
 use crate::failure::Result;
 use crate::install;
 use crate::options::Options;
+use crate::reference;
 use crate::tree::Tree;
 
 /// The versions that a full run covers: Debian's, and the newest.
@@ -82,6 +83,10 @@ pub fn run(tree: &Tree, options: &Options) -> Result<bool> {
             }
         };
         let mut count = regression::all(tree, &cluster, only)?;
+        // Settings and signatures print alike on every version; one look is enough.
+        if only.is_none() && major == MAJORS[0] {
+            count.add(Tally::one(reference::is_current(tree, &cluster, TEMPLATE)?));
+        }
         note(format!("PostgreSQL {major}, SQL"), count);
         let clients = clients::all(tree, &cluster, only)?;
         note(format!("PostgreSQL {major}, clients"), clients);
