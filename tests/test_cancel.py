@@ -119,17 +119,36 @@ def test_cancel_ends_a_training_at_once_and_leaves_nothing(connect, measured, al
     assert one(session, "SELECT 1") == 1
 
 
-@pytest.mark.parametrize("algorithm", ["logistic"])
-def test_statement_timeout_ends_a_training(connect, measured, algorithm):
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("algorithm", ["kmeans", "boosting"])
+def test_cancel_ends_a_training_by_aggregate(connect, measured, algorithm, workers):
+    watcher, session, taken = connect(), connect(options="-c client_min_messages=warning"), []
+    session.execute("SET damson.runner = 'aggregate'; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0")
+    session.execute("SELECT set_config('max_parallel_workers_per_gather', %s, false)", [str(workers)])
+    for _ in range(TRIES):
+        work = Background(lambda: session.execute(long_training(algorithm)))
+        time.sleep(0.5 + random.random() * 0.4)
+        assert not work.ended, work.outcome
+        clock = time.monotonic()
+        assert one(watcher, "SELECT pg_cancel_backend(%s)", session.info.backend_pid)
+        assert isinstance(work.result(), psycopg.errors.QueryCanceled), work.outcome
+        taken.append(work.ended - clock)
+        assert threads(session.info.backend_pid) == 1
+    measured(shown(f"cancel of {algorithm} by aggregate, {workers} workers", taken))
+    assert max(taken) < PATIENCE
+    assert registered(watcher) == [0] * 7
+
+
+def test_statement_timeout_ends_a_training(connect, measured):
     session = connect(options="-c client_min_messages=warning")
     late = []
     for timeout in [1.0, 1.2, 1.5]:
         session.execute(f"SET statement_timeout = '{timeout}s'")
         clock = time.monotonic()
         with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
-            session.execute(long_training(algorithm))
+            session.execute(long_training("logistic"))
         late.append(time.monotonic() - clock - timeout)
-    measured(shown(f"statement_timeout of {algorithm}, lateness", late))
+    measured(shown("statement_timeout of logistic, lateness", late))
     assert max(late) < PATIENCE
     assert registered(connect()) == [0] * 7
 

@@ -121,6 +121,7 @@ def test_a_server_side_cursor_streams_scores(model):
 
 
 def test_odbc_scores(model):
+    """psqlODBC prepares with parameters of no type, so they want a cast; or it is told to write them as literals."""
     pyodbc = pytest.importorskip("pyodbc")
     drivers = [name for name in pyodbc.drivers() if "postgresql" in name.lower()]
     if not drivers:
@@ -128,11 +129,13 @@ def test_odbc_scores(model):
     info = model.info
     driver = next((name for name in drivers if "unicode" in name.lower()), drivers[0])
     text = f"Driver={{{driver}}};Server={info.host};Port={info.port};Database={info.dbname};Uid={info.user}"
-    with pyodbc.connect(text, autocommit=True) as connection:
-        cursor = connection.cursor()
-        assert round(cursor.execute("SELECT damson.predict('n', 2.0)").fetchval()) == 2000
-        assert round(cursor.execute("SELECT damson.predict('n', ?)", 2.0).fetchval()) == 2000
-        assert round(cursor.execute("SELECT damson.predict('m', ?, ?)", 2.0, "b").fetchval()) == 2010
-        assert len(cursor.execute("SELECT damson.classify('m', p) FROM points p WHERE false").fetchall()) == 0
-        rows = cursor.execute("SELECT damson.predict('m', p) AS score FROM points p").fetchall()
-        assert len(rows) == 40 and cursor.description[0][1] is float
+    for settings, mark in [("", "CAST(? AS {})"), (";UseServerSidePrepare=0", "?")]:
+        number, label = mark.format("float8"), mark.format("text")
+        with pyodbc.connect(text + settings, autocommit=True) as connection:
+            cursor = connection.cursor()
+            assert round(cursor.execute("SELECT damson.predict('n', 2.0)").fetchval()) == 2000
+            assert round(cursor.execute(f"SELECT damson.predict('n', {number})", 2.0).fetchval()) == 2000
+            assert round(cursor.execute(f"SELECT damson.predict('m', {number}, {label})", 2.0, "b").fetchval()) == 2010
+            assert cursor.execute(f"SELECT damson.predict('m', {number}, {label})", None, None).fetchval() is not None
+            rows = cursor.execute("SELECT damson.predict('m', p) AS score FROM points p").fetchall()
+            assert len(rows) == 40 and cursor.description[0][1] is float
