@@ -7,7 +7,7 @@ use super::datum::{Bytes, Value as _};
 use super::error::{Error, Result, raise};
 use super::reader::Reader;
 use super::record::Shape;
-use super::role::Settings;
+use super::role::ReadOnly;
 use super::shim::{Record, raw};
 use super::{datum, query, spi, work};
 use engine::Kind;
@@ -69,7 +69,7 @@ pub fn columns(source: &str) -> Result<Vec<SourceColumn>> {
 pub fn pass(source: &str, order: &[u8]) -> Result<Option<Vec<u8>>> {
     let statement = query::statement(source)?;
     let sql = format!("SELECT damson.fold($1, \"damson row\") FROM ({statement}\n) AS \"damson row\"");
-    let _settings = Settings::set(&[(c"transaction_read_only", c"on")]);
+    let _read_only = ReadOnly::begin();
     match spi::select(&sql, &[order.into()])?.one()? {
         Some(row) => row.get::<Option<Vec<u8>>>(0),
         None => Ok(None),

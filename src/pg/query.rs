@@ -9,7 +9,7 @@
 use super::datum;
 use super::error::{Code, Error, Result};
 use super::receiver::Receiver;
-use super::role::Settings;
+use super::role::{ReadOnly, Settings};
 use super::shim::{self, Attribute};
 use engine::Kind;
 use engine::frame::Frame;
@@ -71,11 +71,9 @@ pub fn count(source: &str, deform: bool) -> Result<i64> {
 /// Runs a source into a receiver, which is made when the columns are known.
 pub(super) fn run(source: &str, receiver: impl FnOnce(TupleDesc) -> Result<*mut DestReceiver>) -> Result<()> {
     let statement = statement(source)?;
-    let _settings = Settings::set(&[
-        (c"transaction_read_only", c"on"),
-        (c"max_parallel_workers_per_gather", c"0"),
-        (c"synchronize_seqscans", c"off"),
-    ]);
+    let _read_only = ReadOnly::begin();
+    let _settings =
+        Settings::set(&[(c"max_parallel_workers_per_gather", c"0"), (c"synchronize_seqscans", c"off")]);
     // SAFETY: trees and plans live in a context of their own, deleted when the query is done. When the server
     // raises an error, the abort of its transaction frees that context with its parent, closes the query, and pops
     // the snapshot.

@@ -89,3 +89,28 @@ impl Drop for Settings {
         unsafe { pg_sys::AtEOXact_GUC(false, self.level) }
     }
 }
+
+/// Refuses writes until it is dropped, as a read-only transaction does. The variable itself is set: PostgreSQL 16
+/// and later refuse to set `transaction_read_only` for part of a transaction.
+pub struct ReadOnly {
+    before: bool,
+}
+
+impl ReadOnly {
+    /// Begins to refuse writes.
+    pub fn begin() -> ReadOnly {
+        // SAFETY: a variable of the server that only this thread uses; an abort restores it as well.
+        unsafe {
+            let before = pg_sys::XactReadOnly;
+            pg_sys::XactReadOnly = true;
+            ReadOnly { before }
+        }
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        // SAFETY: what `begin` found.
+        unsafe { pg_sys::XactReadOnly = self.before }
+    }
+}
