@@ -8,7 +8,7 @@
 //! Invariants: sums are cut at blocks and merged in order, so results are the same bits on any number of threads.
 //! The lower triangle of a symmetric matrix is stored row by row in a full square; the rest is never read.
 //!
-//! Whether features are standardised is the pipeline's business ([`Input::Matrix`]): `linear` leaves them as they
+//! Whether features are standardised is the pipeline's business ([`crate::learner::Input::Matrix`]): `linear` leaves them as they
 //! are, so that coefficients keep their units; the others have a penalty, which means the same for every feature
 //! only when features have one scale. Inside, all four work on centred or standardised sums, for accuracy.
 
