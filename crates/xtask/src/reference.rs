@@ -36,6 +36,7 @@ pub fn is_current(tree: &Tree, cluster: &Cluster, database: &str) -> Result<bool
 
 fn text(tree: &Tree, cluster: &Cluster, database: &str) -> Result<String> {
     let script = tree.root.join("docs/reference.sql");
-    let text = output(cluster.client("psql", database)?.args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(script))?;
+    let text =
+        output(cluster.client("psql", database)?.args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(script))?;
     Ok(format!("{}\n", text.trim_end()))
 }
