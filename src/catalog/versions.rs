@@ -224,14 +224,19 @@ pub(super) fn artifact(version: i64, size: i64, sha256: &str) -> Result<Vec<u8>>
     }
     if bytes.len() as i64 != size {
         let message = format!("the stored artifact has {} bytes, expected {size}", bytes.len());
-        return Err(engine::Error::corrupt(message).into());
+        return Err(damaged(message));
     }
     let found = engine::artifact::sha256(&bytes);
     if found != sha256 {
         let message = format!("the stored artifact has SHA-256 {found}, expected {sha256}");
-        return Err(engine::Error::corrupt(message).into());
+        return Err(damaged(message));
     }
     Ok(bytes)
+}
+
+fn damaged(message: String) -> Error {
+    let error = engine::Error::corrupt(message);
+    error.hint("Restore the table damson_catalog.artifacts from a backup, or train the model again.").into()
 }
 
 fn returned_id(sql: &str, params: &[crate::pg::spi::Param]) -> Result<i64> {

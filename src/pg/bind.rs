@@ -72,9 +72,14 @@ pub(super) struct Offer {
 pub(super) fn by_position(model: &str, card: &Card, types: &[Oid]) -> Result<Vec<Source>> {
     if types.len() != card.inputs.len() {
         let (found, expected) = (types.len(), card.inputs.len());
-        let message = format!("model \"{model}\" got {found} values, expected {expected}");
+        let values = if found == 1 { "value" } else { "values" };
+        let message = format!("model \"{model}\" got {found} {values}, expected {expected}");
+        let shown: Vec<String> = types.iter().take(40).map(|oid| type_name(*oid, -1)).collect();
+        let text = matches!(types, [only] if [pg_sys::UNKNOWNOID, pg_sys::TEXTOID].contains(only));
+        let cast = if text { " A document needs a cast: '{...}'::jsonb." } else { "" };
         return Err(Error::new(Kind::Type, message)
-            .hint(format!("The model reads, in this order: {}.", names(&card.inputs))));
+            .detail(format!("Given types: {}.", shown.join(", ")))
+            .hint(format!("The model reads, in this order: {}.{cast}", names(&card.inputs))));
     }
     let offers = types.iter().map(|oid| Offer { name: None, oid: *oid });
     card.inputs.iter().zip(offers).enumerate().map(|(at, (input, offer))| fit(input, at, &offer)).collect()

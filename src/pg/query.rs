@@ -146,7 +146,7 @@ unsafe fn analyze(sql: &CStr) -> Result<*mut pg_sys::Query> {
         let statement = (*raw).stmt;
         if (*statement).type_ != pg_sys::NodeTag::T_SelectStmt {
             let tag = CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(statement)));
-            return Err(refused(format!("the source is a statement {}", tag.to_string_lossy())));
+            return Err(refused(format!("the source is a {} statement", tag.to_string_lossy())));
         }
         if !(*statement.cast::<pg_sys::SelectStmt>()).intoClause.is_null() {
             return Err(refused("the source has an INTO clause"));

@@ -186,7 +186,7 @@ impl Values {
         } else {
             serde_json::from_str(json).map_err(|e| {
                 Error::new(Kind::Parameter, format!("parameters of {owner} are not valid JSON: {e}"))
-                    .hint("Write a JSON object, for example '{\"seed\": 1}'.")
+                    .hint(example(declared))
             })?
         };
         let Value::Object(given) = given else {
@@ -194,7 +194,7 @@ impl Values {
                 Kind::Parameter,
                 format!("parameters of {owner} are {given}, expected an object"),
             )
-            .hint("Write a JSON object, for example '{\"seed\": 1}'."));
+            .hint(example(declared)));
         };
         let mut values: Map<String, Value> =
             declared.iter().map(|p| (p.name.to_string(), p.default_json())).collect();
@@ -268,6 +268,13 @@ impl Values {
     pub fn json(&self, name: &str) -> Result<&Value> {
         self.get(name)
     }
+}
+
+/// What parameters look like, with one that there is.
+fn example(declared: &[Param]) -> String {
+    let one = declared.iter().find(|p| p.default != Default::None);
+    let pair = one.map(|p| format!("\"{}\": {}", p.name, p.default_json())).unwrap_or_default();
+    format!("Write a JSON object, for example '{{{pair}}}'.")
 }
 
 fn unknown(owner: &str, declared: &[Param], key: &str) -> Error {

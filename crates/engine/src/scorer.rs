@@ -141,7 +141,7 @@ impl Scorer {
     fn wrong_count(&self, found: usize) -> Error {
         let names: Vec<&str> = self.card.inputs.iter().map(|i| i.name.as_str()).take(40).collect();
         let expected = self.card.inputs.len();
-        Error::new(Kind::Type, format!("found {found} values, expected {expected}"))
+        Error::new(Kind::Type, format!("the array has length {found}, expected {expected}"))
             .hint(format!("The model reads, in this order: {}.", names.join(", ")))
     }
 

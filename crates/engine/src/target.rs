@@ -1,7 +1,7 @@
 //! The target column: what the task is, which classes there are, and each row's number.
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Column, Data, Value};
+use crate::frame::{Column, ColumnKind, Data, Value};
 use crate::schema::Task;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -107,8 +107,15 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
             .hint("SELECT name, tasks FROM damson.algorithms() shows which do."));
     }
     match task {
-        Task::Regression if !numeric => Err(wrong_type(column, "a number for regression")
-            .hint("Use a classification algorithm, or task => 'classification'.")),
+        Task::Regression if !numeric => {
+            let error = wrong_type(column, "a number for regression");
+            let classes = column.kind() == ColumnKind::Text;
+            Err(match (classes, allowed.contains(&Task::Classification)) {
+                (true, true) => error.hint("Use task => 'classification'."),
+                (true, false) => error.hint("SELECT name FROM damson.algorithms() WHERE tasks LIKE '%classification%' shows which take text."),
+                _ => error,
+            })
+        }
         Task::Regression => Ok(Target { task, classes: vec![], y: numbers(column)? }),
         Task::Classification => {
             let mut found: BTreeMap<Key, (String, f64)> = BTreeMap::new();

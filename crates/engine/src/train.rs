@@ -185,12 +185,20 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
         return Err(Error::new(
             Kind::UnknownColumn,
             format!("preprocess names column \"{unknown}\", which is no feature"),
-        ));
+        )
+        .hint("Its object \"columns\" has options for single features; those for all stand beside it."));
     }
     let recorder = Recorder { inner: cx.observer, rounds: Mutex::new(vec![]), on: AtomicBool::new(false) };
     let cx = &Cx { observer: &recorder, ..*cx };
     let classes = setting.target.classes.len();
     let labels = (classes > 0).then_some(&setting.target.y[..]);
+    if matches!(request.split, Split::Stratified { .. }) && labels.is_none() {
+        return Err(Error::new(
+            Kind::Parameter,
+            "a stratified split needs classes, but this is a regression",
+        )
+        .hint("Use split => 'random'."));
+    }
 
     let mut metrics = vec![];
     let mut measured = 0.0;

@@ -273,9 +273,7 @@ fn scoring_refuses_wrong_values_by_column() {
     assert_eq!((e.kind, e.message.as_str()), (Kind::Type, "column \"x\" is text, expected a number"));
     assert!(scorer.set(&mut row, 0, Value::Number(f64::INFINITY)).is_err());
     assert!(scorer.set(&mut row, 6, Value::Vector(&[1.0])).unwrap_err().message.contains("1 elements"));
-    assert!(
-        scorer.set_f32s(&mut row, &[1.0, 2.0]).unwrap_err().message.contains("found 2 values, expected 7")
-    );
+    assert!(scorer.set_f32s(&mut row, &[1.0, 2.0]).unwrap_err().message.contains("length 2, expected 7"));
     scorer.set(&mut row, 4, Value::Text("never seen")).unwrap();
 }
 

@@ -111,7 +111,7 @@ impl Fault {
     pub fn explain(self, column: &str, expected: ColumnKind) -> Error {
         match self {
             Fault::Missing => Error::new(Kind::Null, format!("column \"{column}\" is NULL"))
-                .hint("The model was trained with missing => error."),
+                .hint("The option \"missing\" of preprocess is \"error\"."),
             Fault::Infinite => Error::new(Kind::Data, format!("column \"{column}\" is infinite"))
                 .hint("Filter such rows out, or use an algorithm that takes them, such as boosting."),
             Fault::Type(found) => Error::new(
@@ -125,13 +125,13 @@ impl Fault {
                     Kind::Data,
                     format!("column \"{column}\" is \"{shown}\", which training never saw"),
                 )
-                .hint("The model was trained with unseen => error.")
+                .hint("The option \"unseen\" of preprocess is \"error\".")
             }
             Fault::Length(found) => Error::new(
                 Kind::Type,
                 format!("column \"{column}\" has {found} elements, expected {}", kind_name(expected)),
             ),
-            Fault::Image(e) => Error::new(e.kind, format!("column \"{column}\": {e}")),
+            Fault::Image(e) => Error { message: format!("column \"{column}\": {}", e.message), ..e },
         }
     }
 }

@@ -32,7 +32,9 @@ fn open(bytes: &[u8], format: ImageFormat) -> Result<image::DynamicImage> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    reader.decode().map_err(|e| Error::new(Kind::Data, format!("image cannot be decoded: {e}")))
+    reader
+        .decode()
+        .map_err(|e| Error::new(Kind::Data, format!("image cannot be decoded: {}", e.to_string().trim_end())))
 }
 
 /// Decodes one image into `out`, which is `shape.bytes()` long, rows first, channels last.

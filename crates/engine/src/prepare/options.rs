@@ -281,7 +281,8 @@ impl Options {
             "zero" => MissingPolicy::Zero,
             "error" => MissingPolicy::Error,
             "native" if !native => {
-                return Err(bad("option \"missing\" is \"native\", which this algorithm does not know"));
+                return Err(bad("option \"missing\" is \"native\", which this algorithm does not know")
+                    .hint("Use mean, zero or error."));
             }
             "native" => MissingPolicy::Native,
             _ if native => MissingPolicy::Native,
@@ -293,7 +294,8 @@ impl Options {
             "ordinal" => CategoryPolicy::Ordinal,
             "target" => CategoryPolicy::Target,
             "native" if !native => {
-                return Err(bad("option \"categories\" is \"native\", which this algorithm does not know"));
+                return Err(bad("option \"categories\" is \"native\", which this algorithm does not know")
+                    .hint("Use onehot, dummy, ordinal or target."));
             }
             "native" => CategoryPolicy::Native,
             _ if native => CategoryPolicy::Native,
