@@ -69,7 +69,8 @@ impl Reader {
             pg_sys::BYTEAOID => Reader::Bytes,
             base => match element_type(base) {
                 pg_sys::FLOAT4OID => Reader::Vector(Element::F32),
-                pg_sys::FLOAT8OID => Reader::Vector(Element::F64),
+                // The shim turns numeric elements into float8.
+                pg_sys::FLOAT8OID | pg_sys::NUMERICOID => Reader::Vector(Element::F64),
                 pg_sys::INT2OID => Reader::Vector(Element::I16),
                 pg_sys::INT4OID => Reader::Vector(Element::I32),
                 pg_sys::INT8OID => Reader::Vector(Element::I64),

@@ -109,16 +109,56 @@ typedef struct ArrayView
 	int32		dims;
 } ArrayView;
 
+static void damson_array_view(struct varlena *v, ArrayView *view);
 void		damson_array(Datum d, ArrayView *view);
 Datum		damson_array_new(const char *values, int count, Oid element, int width);
 int			damson_text_array(Datum d, Datum **values, bool **nulls);
 Datum		damson_text_array_new(Datum *values, bool *nulls, int count);
+
+double		damson_numeric(Datum d);
+
+/* A numeric[] as float8[] of one dimension: what ARRAY[1.5, 2.5] is, so people write it. */
+static struct varlena *
+float8_array(Datum numerics)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	int			lower = 1;
+	int			i;
+
+	deconstruct_array(DatumGetArrayTypeP(numerics), NUMERICOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	if (count == 0)
+		return (struct varlena *) construct_empty_array(FLOAT8OID);
+	for (i = 0; i < count; i++)
+		if (!nulls[i])
+			values[i] = Float8GetDatum(damson_numeric(values[i]));
+	return (struct varlena *) construct_md_array(values, nulls, 1, &count, &lower,
+												 FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+static Oid
+element_type(struct varlena *v)
+{
+	Oid			type;
+
+	memcpy(&type, VARDATA_ANY(v) + offsetof(ArrayType, elemtype) - VARHDRSZ, sizeof(Oid));
+	return type;
+}
 
 void
 damson_array(Datum d, ArrayView *view)
 {
 	struct varlena *v = PG_DETOAST_DATUM_PACKED(d);
 
+	if (element_type(v) == NUMERICOID)
+		v = float8_array(PointerGetDatum(v));
+	damson_array_view(v, view);
+}
+
+static void
+damson_array_view(struct varlena *v, ArrayView *view)
+{
 	/*
 	 * A short header shifts the whole array off its alignment, so it is read by memcpy rather than copied:
 	 * stored rows of up to 126 bytes are the common case.

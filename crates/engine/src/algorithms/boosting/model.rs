@@ -263,7 +263,7 @@ impl Model for Boosted {
         Ok(())
     }
 
-    fn describe(&self, schema: &Schema) -> Vec<(String, String)> {
+    fn describe(&self, _schema: &Schema) -> Vec<(String, String)> {
         let leaves = self.nodes.iter().filter(|n| n.child == 0).count();
         let mut facts = vec![
             ("trees".into(), self.trees.len().to_string()),
@@ -274,17 +274,6 @@ impl Model for Boosted {
         ];
         if let Some(loss) = self.valid_loss {
             facts.push(("validation loss".into(), format!("{loss:.6}")));
-        }
-        let importance = self.importance(schema);
-        let total: f64 = importance.iter().sum();
-        let mut order: Vec<usize> = (0..importance.len()).filter(|f| importance[*f] > 0.0).collect();
-        order.sort_by(|a, b| importance[*b].total_cmp(&importance[*a]));
-        for (rank, f) in order.into_iter().take(10).enumerate() {
-            let share = 100.0 * importance[f] / total;
-            facts.push((
-                format!("top feature {}", rank + 1),
-                format!("{} ({share:.1} % of gain)", schema.features[f].name),
-            ));
         }
         facts
     }
