@@ -124,7 +124,7 @@ class Server:
         goes through files: a server that it starts would keep a pipe open.
         """
         user = self.os_user if as_server else None
-        log = self.scratch / f"{name}.{next(NUMBER)}.log"
+        log = self.scratch / f"{pathlib.Path(name).name}.{next(NUMBER)}.log"
         with open(log, "w+b") as out:
             done = subprocess.run(
                 [str(self.bindir / name), *map(str, arguments)],

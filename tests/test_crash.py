@@ -6,8 +6,8 @@ import time
 import psycopg
 from conftest import Background, kill, one, scored, train_shifted, wait_for
 
-LONG = """SELECT * FROM damson.train('m', 'SELECT sin(i) AS x, i % 2 = 0 AS y FROM generate_series(1, 200000) i',
-    'y', 'logistic', '{"max_iter": 100000, "tol": 1e-14}', folds => 100, task => 'classification')"""
+LONG = """SELECT * FROM damson.train('m', 'SELECT sin(i) AS x, cos(i) AS y FROM generate_series(1, 200000) i',
+    'y', 'boosting', '{"n_estimators": 100000}', split => 'none')"""
 
 
 def state(connection):

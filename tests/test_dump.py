@@ -59,7 +59,8 @@ def test_a_restored_database_scores_as_before(db, server, role):
             check(restored, scores, reader)
         # Over a database that has models of its own already.
         server.program(
-            "pg_restore", *address(db), "--clean", "--if-exists", "--exit-on-error", "--single-transaction", "--dbname", copy, dump
+            "pg_restore", *address(db), "--clean", "--if-exists", "--exit-on-error", "--single-transaction",
+            "--dbname", copy, dump,
         )
         with server.connect(dbname=copy) as restored:
             check(restored, scores, reader)
@@ -92,6 +93,7 @@ def older(server):
     try:
         with psycopg.connect(host=str(folder), port=port, user="postgres", dbname="postgres", autocommit=True) as connection:
             connection.execute("CREATE EXTENSION damson")
+            connection.bindir = bindir
             yield connection
     finally:
         run("pg_ctl", "stop", "--mode=immediate", "-D", data)
@@ -104,6 +106,7 @@ def test_an_older_server_s_models_score_the_same_here(db, server, role, older):
     fill(older, reader)
     scores = older.execute(SCORES).fetchone()
     dump = server.scratch / "older.sql"
-    server.program("pg_dump", *address(older), "--clean", "--if-exists", "--file", dump, "postgres")
+    # By the older server's own pg_dump: a newer one of an earlier minor release may not know all that it has.
+    server.program(older.bindir / "pg_dump", *address(older), "--clean", "--if-exists", "--file", dump, "postgres")
     server.program("psql", "-X", *address(db), "-v", "ON_ERROR_STOP=1", "--dbname", db.info.dbname, "--file", dump)
     check(db, scores, reader)
