@@ -21,6 +21,8 @@ SELECT round(damson.predict('size', '{1000,3}'::float4[])::numeric, 6) = round(d
        damson.predict('size', '{1000,3}'::int8[]) = damson.predict('size', 1000, 3) AS int8;
 -- case: json is as good as jsonb
 SELECT damson.predict('size', '{"sqft": 1000, "rooms": 3}'::json) = damson.predict('size', 1000, 3) AS same;
+-- case: an array literal of decimals is numeric[]
+SELECT damson.predict('size', ARRAY[1000.0, 3.0]) = damson.predict('size', ARRAY[1000, 3]) AS same, damson.predict('size', ARRAY[1000.0, NULL]) = damson.predict('size', 1000, NULL) AS missing;
 -- case: VARIADIC passes an array too
 SELECT damson.predict('size', VARIADIC '{1000,3}'::float8[]) = damson.predict('size', 1000, 3) AS same;
 -- case: scalars of other number types

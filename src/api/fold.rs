@@ -23,8 +23,9 @@ CREATE AGGREGATE damson.fold("order" bytea, "row" record) (
     FINALFUNC = damson_catalog.fold_result,
     PARALLEL = SAFE);
 COMMENT ON AGGREGATE damson.fold(bytea, record) IS
-'One round of a training over rows, for damson.train when damson.runner is aggregate. Not called by hand: the order
-is made by damson.train, and the result is what a shard of rows found.
+'One round of a training, over rows.
+For damson.train when damson.runner is aggregate. Nobody calls it by hand: the order is made by damson.train, and the
+result is what a shard of the rows found.
 Example: SET damson.runner = ''aggregate'';';
 "#,
     name = "fold",
