@@ -102,7 +102,10 @@ fn output_of(tree: &Tree, cluster: &Cluster, file: &Path) -> Result<String> {
         .client("psql", DATABASE)?
         .args(["-a", "-q", "-P", "pager=off", "-v", "ON_ERROR_STOP=0"])
         .current_dir(tree.root.join("pg_test"))
-        .env("PGOPTIONS", "-c statement_timeout=600s -c datestyle=ISO -c intervalstyle=postgres")
+        .env(
+            "PGOPTIONS",
+            "-c statement_timeout=600s -c datestyle=ISO -c intervalstyle=postgres -c damson.progress=off",
+        )
         .env("PGCLIENTENCODING", "UTF8")
         .env("LC_ALL", "C.UTF-8")
         .env_remove("COLUMNS")
