@@ -18,7 +18,7 @@ SELECT round(damson.predict('size', '{1000,3}'::float4[])::numeric, 6) = round(d
        damson.predict('size', '{1000,3}'::float8[]) = damson.predict('size', 1000, 3) AS float8,
        damson.predict('size', '{1000,3}'::int2[]) = damson.predict('size', 1000, 3) AS int2,
        damson.predict('size', '{1000,3}'::int4[]) = damson.predict('size', 1000, 3) AS int4,
-       damson.predict('size', '{1000,3}'::int8[]) = damson.predict('size', 1000, 3) AS int8;
+       damson.predict('size', '{1000,3}'::int8[]) = damson.predict('size', 1000, 3) AS int8, damson.predict('size', ARRAY[1000.0, 3]) = damson.predict('size', 1000, 3) AS numeric;
 -- case: json is as good as jsonb
 SELECT damson.predict('size', '{"sqft": 1000, "rooms": 3}'::json) = damson.predict('size', 1000, 3) AS same;
 -- case: an array literal of decimals is numeric[]
