@@ -79,7 +79,7 @@ SELECT state_of('linear', sealed(overlay(substr(bytes, 1, length(bytes) - 32) PL
 SELECT state_of('linear', (SELECT bytes FROM whole WHERE name = 'kmeans'), false);
 -- case: the chunk is missing
 DELETE FROM damson_catalog.artifacts a USING whole w WHERE w.name = 'linear' AND a.version = w.id;
-SELECT expect($$SELECT damson.predict('linear', 1000, 'z1')$$);
+SELECT regexp_replace(expect($$SELECT damson.predict('linear', 1000, 'z1')$$), 'expected \d+', 'expected N') AS expect;
 -- case: put back, it scores again
 INSERT INTO damson_catalog.artifacts (version, chunk, bytes) SELECT id, 0, bytes FROM whole WHERE name = 'linear';
 SELECT state_of(name, bytes, true) FROM whole WHERE name = 'linear';

@@ -44,7 +44,7 @@ SELECT expect($$SELECT damson.train('m', 'homes', 'price', 'ridge', preprocess =
 -- case: unknown part of a date
 SELECT expect($$SELECT damson.train('m', 'customers', 'churned', 'logistic', preprocess => '{"dates": ["century"]}')$$);
 -- case: unknown task
-SELECT expect($$SELECT damson.train('m', 'homes', 'price', 'linear', task => 'ranking')$$);
+SELECT expect($$SELECT damson.train('m', 'homes', 'price', 'linear', task => 'guessing')$$);
 -- case: a task that the algorithm does not do
 SELECT expect($$SELECT damson.train('m', 'homes', 'price', 'linear', task => 'classification')$$);
 -- case: no target where one is needed

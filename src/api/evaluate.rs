@@ -27,7 +27,9 @@ fn evaluate(
         let resolved = resolve(&model)?;
         let (scorer, target) = (&*resolved.scorer, target.as_deref());
         let mut wanted: Vec<String> = scorer.card().inputs.iter().map(|i| i.name.clone()).collect();
-        wanted.extend(target.or(scorer.card().target.as_deref()).map(String::from));
+        let card = scorer.card();
+        let others = [target.or(card.target.as_deref()), card.offset.as_deref(), card.group.as_deref()];
+        wanted.extend(others.into_iter().flatten().map(String::from));
         let frame = query::read(&source, Wanted::Only(&wanted), settings::max_memory())?;
         let title = work::Title { verb: "evaluate", object: &resolved.model };
         Ok(work::run(title, scorer.card().seed, |cx| scorer.evaluate(&frame, target, cx))?.value)

@@ -45,6 +45,8 @@ CREATE FUNCTION damson.train(
     split text DEFAULT NULL,
     test_size double precision DEFAULT 0.2,
     time_column text DEFAULT NULL,
+    offset_column text DEFAULT NULL,
+    group_column text DEFAULT NULL,
     folds bigint DEFAULT 0,
     seed bigint DEFAULT 0,
     description text DEFAULT NULL)
@@ -53,14 +55,14 @@ RETURNS TABLE (
     metric text, value double precision, seconds double precision)
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-COMMENT ON FUNCTION damson.train(
-    text, text, text, text, text, text, text[], text, text, text, double precision, text, bigint, bigint, text) IS
+COMMENT ON FUNCTION damson.train IS
 'Trains a new version of a model, and the model itself when it is new.
 source is a relation''s name or a SELECT; it is read with your rights. target is the column to predict; without
 one the model is unsupervised. params are the algorithm''s (see damson.parameters), preprocess says how missing
 values, scales and categories are treated; both are JSON objects. features names the columns to learn from (all
-others by default), weight a column of row weights. task is regression or classification where the target''s type
-leaves it open. split holds rows out to test on: random (the default with a target), stratified, time (the latest
+others by default), weight a column of row weights, offset_column one that is added to the linear predictor (the log
+of an exposure), group_column the group of each row: the query to rank within, or the cluster of dependent rows. task
+is regression or classification where the target''s type leaves it open, or ranking. split holds rows out to test on: random (the default with a target), stratified, time (the latest
 rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
 fitted on all rows. The same rows, arguments and seed give the same model.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
@@ -80,6 +82,8 @@ fn train(
     split: Option<Text>,
     test_size: Option<f64>,
     time_column: Option<Text>,
+    offset_column: Option<Text>,
+    group_column: Option<Text>,
     folds: Option<i64>,
     seed: Option<i64>,
     description: Option<Text>,
@@ -103,7 +107,8 @@ fn train(
             "target": target.as_deref(), "algorithm": algorithm.as_deref(), "params": params.as_deref().map(document),
             "preprocess": preprocess.as_deref().map(document), "features": features, "weight": weight.as_deref(),
             "task": task.as_deref(), "split": split.as_deref(), "test_size": test_size,
-            "time_column": time_column.as_deref(), "folds": folds, "seed": seed,
+            "time_column": time_column.as_deref(), "offset_column": offset_column.as_deref(),
+            "group_column": group_column.as_deref(), "folds": folds, "seed": seed,
         });
         let text = |t: Option<Text>| t.map(|t| t.0);
         let folds = folds.unwrap_or(0);
@@ -120,6 +125,8 @@ fn train(
                 task: task.as_deref().map(parse_task).transpose()?,
                 features,
                 weight: text(weight),
+                offset: text(offset_column),
+                group: text(group_column),
                 split: parse_split(split.as_deref(), test_size.unwrap_or(0.2), supervised && folds == 0)?,
                 time_column: text(time_column),
                 folds: usize::try_from(folds)
@@ -277,7 +284,7 @@ fn run(call: Call) -> Result<Outcome> {
 /// The columns that have a role, where the caller chose the features; else all.
 fn wanted(request: &Request) -> Option<Vec<String>> {
     let mut columns: Vec<String> = vec![];
-    let roles = [&request.target, &request.weight, &request.time_column];
+    let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
     for name in request.features.as_ref()?.iter().chain(roles.into_iter().flatten()) {
         if !columns.contains(name) {
             columns.push(name.clone());
@@ -310,7 +317,8 @@ fn measurements(trained: &Trained) -> Vec<Metric> {
 
 fn parse_task(name: &str) -> Result<Task> {
     Task::parse(name).ok_or_else(|| {
-        refused(format!("task is \"{name}\", expected regression, classification or clustering"))
+        let known: Vec<&str> = Task::ALL.iter().map(|t| t.name()).collect();
+        refused(format!("task is \"{name}\", expected one of {}", known.join(", ")))
     })
 }
 

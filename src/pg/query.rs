@@ -12,7 +12,8 @@ use super::receiver::Receiver;
 use super::role::{ReadOnly, Settings};
 use super::shim::{self, Attribute};
 use engine::Kind;
-use engine::frame::Frame;
+
+use engine::frame::{Frame, unknown_column};
 use pgrx::pg_sys::{self, DestReceiver, TupleDesc};
 use std::ffi::CStr;
 
@@ -296,11 +297,11 @@ fn pick<'a>(columns: &'a [SourceColumn], wanted: Wanted) -> Result<Vec<&'a Sourc
         Wanted::Except(names) => columns.iter().filter(|c| !names.contains(&c.name)).collect(),
         Wanted::Only(names) => {
             let find = |name: &String| {
-                columns.iter().find(|c| c.name == *name).ok_or_else(|| {
-                    let all: Vec<&str> = columns.iter().map(|c| c.name.as_str()).take(40).collect();
-                    Error::new(Kind::UnknownColumn, format!("the source has no column \"{name}\""))
-                        .hint(format!("It has: {}.", all.join(", ")))
-                })
+                let names = columns.iter().map(|c| c.name.as_str());
+                columns
+                    .iter()
+                    .find(|c| c.name == *name)
+                    .ok_or_else(|| Error::from(unknown_column(name, names)))
             };
             names.iter().map(find).collect::<Result<_>>()?
         }

@@ -50,13 +50,16 @@ impl Verb {
 
     /// Refuses a model that answers another question.
     fn check(self, model: &str, card: &Card) -> Result<()> {
-        let classes = card.task == Task::Classification;
-        if classes != (self == Verb::Predict) {
+        let (serves, instead) = match card.task {
+            Task::Classification => (self != Verb::Predict, "classify or damson.probability"),
+            Task::Embedding => (false, "embed"),
+            _ => (self == Verb::Predict, "predict"),
+        };
+        if serves {
             return Ok(());
         }
         let (verb, task) = (self.name(), card.task.name());
         let message = format!("damson.{verb} does not serve model \"{model}\", which does {task}");
-        let instead = if classes { "classify or damson.probability" } else { "predict" };
         Err(Error::new(Kind::Unsupported, message).hint(format!("Use damson.{instead}.")))
     }
 }

@@ -26,6 +26,10 @@ pub struct Card {
     pub task: Task,
     /// The target column.
     pub target: Option<String>,
+    /// The column of offsets, where the model was trained with one.
+    pub offset: Option<String>,
+    /// The column of groups, where the model was trained with one.
+    pub group: Option<String>,
     /// Class labels, in the order of the probabilities.
     pub classes: Vec<String>,
     /// The columns that it reads, in the order in which scalars are bound.

@@ -46,6 +46,11 @@ fn hash_column(column: &Column, texts: &[u64], seed: u64, first: usize, hashes: 
     }
 }
 
+/// The hash of one value: numbers count by value, whatever their type.
+pub fn hash(value: Value) -> u64 {
+    mix(value_bits(value))
+}
+
 fn value_bits(value: Value) -> u64 {
     match value {
         Value::Missing => MISSING,

@@ -9,12 +9,13 @@ use crate::algorithms;
 use crate::artifact::{self, Card};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::RowHasher;
-use crate::frame::{Column, ColumnKind, Data, Dictionary, Value};
+use crate::frame::{Column, ColumnKind, Data, Dictionary, Value, unknown_column};
 use crate::learner::{Cx, Shard};
 use crate::params::Values;
 use crate::prepare::options::{Options, Plan};
 use crate::prepare::summary::Summary;
 use crate::prepare::{InputColumn, Prepared};
+use crate::roles;
 use crate::run::block_rows;
 use crate::schema::{Buffer, Schema, Task};
 use crate::split::Split;
@@ -62,19 +63,23 @@ enum Work {
         algorithm: String,
         params: String,
         prepared: Box<Prepared>,
-        target: Option<(Task, Vec<String>)>,
+        task: Task,
+        classes: Vec<String>,
         rows: u64,
         state: Vec<u8>,
     },
 }
 
-/// What every shard of a pass is told. Columns are the features, then the target, then the weight.
+/// What every shard of a pass is told. Columns are the features, then those of the other roles that there are:
+/// target, weight, offset, group.
 #[derive(Serialize, Deserialize)]
 struct Order {
     columns: Vec<SourceColumn>,
     features: usize,
     target: bool,
     weight: bool,
+    offset: bool,
+    group: bool,
     seed: u64,
     work: Work,
 }
@@ -120,8 +125,8 @@ impl Fold {
     /// `Kind::Corrupt` for bytes that are no order.
     pub fn attach(order: &[u8]) -> Result<Fold> {
         let mut order: Order = wire::decode(order)?;
-        let roles = order.features + usize::from(order.target) + usize::from(order.weight);
-        if roles != order.columns.len() {
+        let roles = [order.target, order.weight, order.offset, order.group];
+        if order.features + roles.into_iter().filter(|r| *r).count() != order.columns.len() {
             return Err(Error::corrupt("the order's columns and roles do not agree"));
         }
         let doing = match &mut order.work {
@@ -133,21 +138,20 @@ impl Fold {
                 let plans = features.map(|c| options.plan(&c.name)).collect::<Result<_>>()?;
                 Doing::Overview { overview: Overview { columns, ..Overview::default() }, plans, hasher }
             }
-            Work::Learn { algorithm, params, prepared, target, rows, state } => {
+            Work::Learn { algorithm, params, prepared, task, classes, rows, state } => {
                 prepared.restore()?;
                 if prepared.inputs.len() != order.features {
                     return Err(Error::corrupt("the order's features do not fit its preprocessing"));
                 }
                 let algorithm = algorithms::find(algorithm)?;
-                let (task, classes) = target.as_ref().map_or((Task::Clustering, 0), |(t, c)| (*t, c.len()));
-                let schema = prepared.schema(task, classes, *rows as usize);
+                let schema = prepared.schema(*task, classes.len(), *rows as usize);
                 let info = algorithm.info();
                 let shard =
                     algorithm.attach(&Values::parse(info.name, info.params, params)?, &schema, state)?;
                 Doing::Round {
                     shard,
                     prepared: prepared.clone(),
-                    labels: target.as_ref().map(|(task, classes)| Labels::new(*task, classes)),
+                    labels: order.target.then(|| Labels::new(*task, classes)),
                     buffer: Box::default(),
                     block: block_rows(&schema),
                 }
@@ -214,18 +218,19 @@ impl Fold {
                 for (i, value) in values.iter().take(*features).enumerate() {
                     prepared.put(i, *value, &mut buffer.x[x..], &mut buffer.images[pictures..])?;
                 }
-                if let Some(labels) = labels {
-                    buffer.y.push(labels.number(&columns[*features].name, values[*features])?);
+                let mut others = columns.iter().zip(values).skip(*features);
+                let mut next = |there: bool| if there { others.next() } else { None };
+                if let (Some(labels), Some((column, value))) = (labels, next(*has_target)) {
+                    buffer.y.push(labels.number(&column.name, *value)?);
                 }
-                if self.order.weight {
-                    let name = &columns[values.len() - 1].name;
-                    match values[values.len() - 1] {
-                        Value::Number(w) if w > 0.0 && w.is_finite() => buffer.weight.push(w),
-                        _ => {
-                            let message = format!("weight column \"{name}\" is not a number above 0");
-                            return Err(Error::new(Kind::Data, message));
-                        }
-                    }
+                if let Some((column, value)) = next(self.order.weight) {
+                    buffer.weight.push(roles::weight(&column.name, *value)?);
+                }
+                if let Some((column, value)) = next(self.order.offset) {
+                    buffer.offset.push(roles::offset(&column.name, *value)?);
+                }
+                if let Some((column, value)) = next(self.order.group) {
+                    buffer.group.push(roles::group(&column.name, *value)?);
                 }
                 buffer.rows += 1;
                 if buffer.rows == *block {
@@ -362,15 +367,15 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
     let algorithm = algorithms::find(&request.algorithm)?;
     let info = algorithm.info();
     let find = |name: &String| {
-        columns.iter().find(|c| c.name == *name).cloned().ok_or_else(|| {
-            let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).take(40).collect();
-            Error::new(Kind::UnknownColumn, format!("the source has no column \"{name}\""))
-                .hint(format!("It has: {}.", names.join(", ")))
-        })
+        let names = columns.iter().map(|c| c.name.as_str());
+        columns.iter().find(|c| c.name == *name).cloned().ok_or_else(|| unknown_column(name, names))
     };
     let target = request.target.as_ref().map(find).transpose()?;
-    let weight = request.weight.as_ref().map(find).transpose()?;
-    let role = |c: &SourceColumn| Some(c) == target.as_ref() || Some(c) == weight.as_ref();
+    let mut others = vec![];
+    for name in [&request.weight, &request.offset, &request.group].into_iter().flatten() {
+        others.push(find(name)?);
+    }
+    let role = |c: &SourceColumn| Some(c) == target.as_ref() || others.contains(c);
     let mut features: Vec<SourceColumn> = match &request.features {
         Some(names) => names.iter().map(find).collect::<Result<_>>()?,
         None => columns.iter().filter(|c| !role(c)).cloned().collect(),
@@ -381,20 +386,19 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         features = images;
     }
     if features.is_empty() || features.iter().any(role) {
-        return Err(Error::new(
-            Kind::Parameter,
-            "the features are empty, or one of them is the target or weight",
-        ));
+        return Err(Error::new(Kind::Parameter, "the features are empty, or one of them has another role"));
     }
     let mut all = features.clone();
     all.extend(target.clone());
-    all.extend(weight.clone());
+    all.extend(others.clone());
     let order = |work| {
         wire::encode(&Order {
             columns: all.clone(),
             features: features.len(),
             target: target.is_some(),
-            weight: weight.is_some(),
+            weight: request.weight.is_some(),
+            offset: request.offset.is_some(),
+            group: request.group.is_some(),
             seed: request.seed,
             work,
         })
@@ -418,7 +422,10 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
     let options = Options::parse(&request.preprocess, info.input)?;
     let prepared =
         Prepared::from_summaries(inputs, &summaries, &options, info.input, options.shape()?, None)?;
-    let (task, classes) = learnt.map_or((Task::Clustering, vec![]), |t| (t.task, t.classes));
+    let (task, classes) = match learnt {
+        Some(t) => (t.task, t.classes),
+        None => (info.unsupervised()?, vec![]),
+    };
     let schema: Schema = prepared.schema(task, classes.len(), overview.rows as usize);
     let params = Values::parse(info.name, info.params, &request.params)?;
     let prepare_seconds = start.elapsed().as_secs_f64();
@@ -431,7 +438,8 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
             algorithm: info.name.into(),
             params: params.to_json().to_string(),
             prepared: Box::new(prepared.clone()),
-            target: target.is_some().then(|| (task, classes.clone())),
+            task,
+            classes: classes.clone(),
             rows: overview.rows,
             state: job.state()?,
         };
@@ -447,6 +455,8 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         algorithm_version: info.version,
         task,
         target: request.target.clone(),
+        offset: request.offset.clone(),
+        group: request.group.clone(),
         classes,
         inputs: prepared.inputs.clone(),
         params: params.to_json().to_string(),

@@ -179,6 +179,13 @@ impl Value<'_> {
     }
 }
 
+/// The error for a column that the source does not have; `names` are those it has.
+pub fn unknown_column<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<&str> = names.take(40).collect();
+    let has = if names.is_empty() { "It has none.".into() } else { format!("It has: {}.", names.join(", ")) };
+    Error::new(Kind::UnknownColumn, format!("the source has no column \"{name}\"")).hint(has)
+}
+
 /// A table in memory.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
@@ -194,11 +201,8 @@ impl Frame {
     /// # Errors
     /// `Kind::UnknownColumn`, with the columns that there are.
     pub fn position(&self, name: &str) -> Result<usize> {
-        self.columns.iter().position(|c| c.name == name).ok_or_else(|| {
-            let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).take(40).collect();
-            Error::new(Kind::UnknownColumn, format!("the source has no column \"{name}\""))
-                .hint(format!("It has: {}.", names.join(", ")))
-        })
+        let names = self.columns.iter().map(|c| c.name.as_str());
+        self.columns.iter().position(|c| c.name == name).ok_or_else(|| unknown_column(name, names))
     }
 
     /// Bytes that the frame holds.

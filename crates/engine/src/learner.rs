@@ -68,6 +68,19 @@ pub struct Info {
     pub params: &'static [Param],
 }
 
+impl Info {
+    /// What it does without a target.
+    ///
+    /// # Errors
+    /// `Kind::Parameter` for an algorithm that needs one.
+    pub fn unsupervised(&self) -> Result<Task> {
+        self.tasks.iter().copied().find(|t| !t.supervised()).ok_or_else(|| {
+            Error::new(Kind::Parameter, format!("algorithm \"{}\" needs a target", self.name))
+                .hint("Name the column to predict: target => 'column'.")
+        })
+    }
+}
+
 /// What is watched from outside while an algorithm works. Called from any thread; must be quick.
 pub trait Observer: Sync {
     /// `done` of `total` units (rounds, epochs, trees).
@@ -190,6 +203,37 @@ pub trait Model: Send + Sync + 'static {
     fn importance(&self, _schema: &Schema) -> Vec<f64> {
         vec![]
     }
+    /// The coefficients with their statistics, in the order to be shown; empty where the model has none.
+    fn coefficients(&self, _schema: &Schema) -> Vec<Coefficient> {
+        vec![]
+    }
+    /// Splits each row's raw score into what each feature added to it: `chunk.rows * scores * (width + 1)` values,
+    /// for each row and raw score one a feature and then the base value; they sum to the raw score. False, with
+    /// `out` untouched, where the model has no exact answer.
+    fn explain(&self, _chunk: &Chunk, _out: &mut Vec<f64>) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// A coefficient and how sure it is. What the model does not know is NaN.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coefficient {
+    /// The class it is of, by number; none where there is one set of coefficients.
+    pub class: Option<usize>,
+    /// The feature, or `intercept`, or another parameter of the model.
+    pub term: String,
+    /// The coefficient, for the columns as the user knows them (not standardised).
+    pub estimate: f64,
+    /// Its standard error.
+    pub std_error: f64,
+    /// Estimate by error: t or z.
+    pub statistic: f64,
+    /// The two-sided p-value of the statistic.
+    pub p_value: f64,
+    /// The confidence interval's lower end.
+    pub lower: f64,
+    /// The confidence interval's upper end.
+    pub upper: f64,
 }
 
 /// The object-safe face of a learner: what a server sees, in bytes where bytes must travel.

@@ -3,7 +3,8 @@
 //! - [`learner`]: the contract of every algorithm; [`algorithms`]: the algorithms and their list.
 //! - [`frame`]: a table in memory.
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
-//! - [`train`]: from a frame to an artifact; [`target`], [`split`], [`prepare`], [`fingerprint`] are its steps.
+//! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
+//!   [`fingerprint`] are its steps.
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is.
 //! - `dense`: the inner loops of linear algebra that learners share.
@@ -20,6 +21,7 @@ pub mod learner;
 pub mod metrics;
 pub mod params;
 pub mod prepare;
+pub mod roles;
 pub mod run;
 pub mod schema;
 pub mod scorer;

@@ -28,6 +28,9 @@ pub fn headline(task: Task, classes: usize) -> Headline {
         Task::Classification if classes == 2 => ("auc", true),
         Task::Classification => ("accuracy", true),
         Task::Clustering => ("silhouette", true),
+        Task::Ranking => ("ndcg", true),
+        Task::Anomaly => ("auc", true),
+        Task::Embedding => ("explained_variance", true),
     };
     Headline { name, larger_is_better }
 }

@@ -34,6 +34,8 @@ pub struct Table {
     images: Vec<u8>,
     y: Vec<f64>,
     weight: Vec<f64>,
+    offset: Vec<f64>,
+    group: Vec<u64>,
 }
 
 impl Table {
@@ -45,7 +47,7 @@ impl Table {
     pub fn new(schema: Schema, x: Vec<f64>, y: Vec<f64>) -> Result<Table> {
         fits("feature values", x.len(), schema.rows * schema.width(), false)?;
         fits("targets", y.len(), schema.rows, true)?;
-        Ok(Table { schema, x, images: vec![], y, weight: vec![] })
+        Ok(Table { schema, x, images: vec![], y, weight: vec![], offset: vec![], group: vec![] })
     }
 
     /// The same table with one positive weight a row.
@@ -55,6 +57,26 @@ impl Table {
     pub fn with_weight(mut self, weight: Vec<f64>) -> Result<Table> {
         fits("weights", weight.len(), self.schema.rows, true)?;
         self.weight = weight;
+        Ok(self)
+    }
+
+    /// The same table with one offset a row.
+    ///
+    /// # Errors
+    /// `Kind::Data` when there are not as many as rows.
+    pub fn with_offset(mut self, offset: Vec<f64>) -> Result<Table> {
+        fits("offsets", offset.len(), self.schema.rows, true)?;
+        self.offset = offset;
+        Ok(self)
+    }
+
+    /// The same table with the number of its group for each row.
+    ///
+    /// # Errors
+    /// `Kind::Data` when there are not as many as rows.
+    pub fn with_group(mut self, group: Vec<u64>) -> Result<Table> {
+        fits("groups", group.len(), self.schema.rows, true)?;
+        self.group = group;
         Ok(self)
     }
 
@@ -77,14 +99,16 @@ impl Table {
     /// Rows `range`, lent without a copy. The range must lie within the table.
     pub fn chunk(&self, range: Range<usize>) -> Chunk<'_> {
         let (d, image) = (self.schema.width(), self.image_bytes());
-        let one = |v: &[f64]| if v.is_empty() { 0..0 } else { range.clone() };
+        let one = |length: usize| if length == 0 { 0..0 } else { range.clone() };
         Chunk {
             rows: range.len(),
             first: range.start as u64,
             x: &self.x[range.start * d..range.end * d],
             images: &self.images[range.start * image..range.end * image],
-            y: &self.y[one(&self.y)],
-            weight: &self.weight[one(&self.weight)],
+            y: &self.y[one(self.y.len())],
+            weight: &self.weight[one(self.weight.len())],
+            offset: &self.offset[one(self.offset.len())],
+            group: &self.group[one(self.group.len())],
         }
     }
 
@@ -113,6 +137,8 @@ impl Rows for Table {
         into.images.extend_from_slice(chunk.images);
         into.y.extend_from_slice(chunk.y);
         into.weight.extend_from_slice(chunk.weight);
+        into.offset.extend_from_slice(chunk.offset);
+        into.group.extend_from_slice(chunk.group);
         Ok(())
     }
 }

@@ -11,21 +11,45 @@ pub enum Task {
     Classification,
     /// No target; a model gives a cluster's number.
     Clustering,
+    /// A numeric relevance, compared within groups of rows (queries); a model gives a score to order a group by.
+    Ranking,
+    /// No target; a model gives an anomaly score, larger for stranger rows.
+    Anomaly,
+    /// No target; a model gives a vector of numbers.
+    Embedding,
 }
 
 impl Task {
+    /// Every task, in the order of the reference.
+    pub const ALL: [Task; 6] = [
+        Task::Regression,
+        Task::Classification,
+        Task::Clustering,
+        Task::Ranking,
+        Task::Anomaly,
+        Task::Embedding,
+    ];
+
+    /// Whether the task needs a target.
+    pub fn supervised(self) -> bool {
+        matches!(self, Task::Regression | Task::Classification | Task::Ranking)
+    }
+
     /// The task's name in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Task::Regression => "regression",
             Task::Classification => "classification",
             Task::Clustering => "clustering",
+            Task::Ranking => "ranking",
+            Task::Anomaly => "anomaly",
+            Task::Embedding => "embedding",
         }
     }
 
     /// The task of that name.
     pub fn parse(name: &str) -> Option<Task> {
-        [Task::Regression, Task::Classification, Task::Clustering].into_iter().find(|t| t.name() == name)
+        Task::ALL.into_iter().find(|t| t.name() == name)
     }
 }
 
@@ -102,7 +126,9 @@ impl Schema {
 /// `n * image.bytes()` bytes or none; `y` has `n` values in training (a class's number, or the numeric target)
 /// and none in scoring; `weight` has `n` positive values, or none where every row weighs 1.
 /// `NaN` in `x` means missing, and reaches only learners of `Input::Native`. Infinite values never arrive
-/// except at those. `y` and `weight` are finite.
+/// except at those. `y`, `weight` and `offset` are finite. `offset` has `n` values that are added to the linear
+/// predictor (or none), `group` the number of each row's group (or none): a query to rank within, a cluster of
+/// dependent rows. Group numbers are hashes of the group's value, the same on every shard.
 #[derive(Debug, Clone, Copy)]
 pub struct Chunk<'a> {
     /// Rows in the block.
@@ -117,6 +143,10 @@ pub struct Chunk<'a> {
     pub y: &'a [f64],
     /// Weights.
     pub weight: &'a [f64],
+    /// Offsets of the linear predictor.
+    pub offset: &'a [f64],
+    /// Groups.
+    pub group: &'a [u64],
 }
 
 impl<'a> Chunk<'a> {
@@ -135,6 +165,11 @@ impl<'a> Chunk<'a> {
     pub fn weight(&self, i: usize) -> f64 {
         if self.weight.is_empty() { 1.0 } else { self.weight[i] }
     }
+
+    /// The offset of row `i`.
+    pub fn offset(&self, i: usize) -> f64 {
+        if self.offset.is_empty() { 0.0 } else { self.offset[i] }
+    }
 }
 
 /// A block of encoded rows that owns its memory and is filled again and again.
@@ -152,13 +187,17 @@ pub struct Buffer {
     pub y: Vec<f64>,
     /// As `Chunk::weight`.
     pub weight: Vec<f64>,
+    /// As `Chunk::offset`.
+    pub offset: Vec<f64>,
+    /// As `Chunk::group`.
+    pub group: Vec<u64>,
 }
 
 impl Buffer {
     /// The block, to lend.
     pub fn chunk(&self) -> Chunk<'_> {
-        let Buffer { rows, first, x, images, y, weight } = self;
-        Chunk { rows: *rows, first: *first, x, images, y, weight }
+        let Buffer { rows, first, x, images, y, weight, offset, group } = self;
+        Chunk { rows: *rows, first: *first, x, images, y, weight, offset, group }
     }
 
     /// Empties it; the next rows are numbered from `first`.
@@ -169,5 +208,7 @@ impl Buffer {
         self.images.clear();
         self.y.clear();
         self.weight.clear();
+        self.offset.clear();
+        self.group.clear();
     }
 }

@@ -6,10 +6,10 @@ use crate::frame::{ColumnKind, Frame, Value};
 use crate::learner::{Cx, Model};
 use crate::metrics;
 use crate::prepare::encode::Number;
-use crate::prepare::{FrameRows, InputColumn, Prepared};
+use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
 use crate::run::{Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
-use crate::{algorithms, target};
+use crate::{algorithms, roles, target};
 use rayon::prelude::*;
 
 /// A model that is ready to score. Shared between callers; each brings its own [`Row`].
@@ -47,7 +47,11 @@ impl Scorer {
         }
         let schema = prepared.schema(card.task, card.classes.len(), card.train_rows as usize);
         let model = algorithm.load(payload, &schema)?;
-        let expected = if card.task == Task::Classification { card.classes.len() } else { 1 };
+        let expected = match card.task {
+            Task::Classification => card.classes.len(),
+            Task::Embedding => model.outputs().max(1),
+            _ => 1,
+        };
         if model.outputs() != expected {
             return Err(Error::corrupt(format!(
                 "the model gives {} values, expected {expected}",
@@ -148,7 +152,16 @@ impl Scorer {
     /// Scores a row whose inputs are all set: the prediction, the cluster, or a probability a class.
     #[inline]
     pub fn score<'r>(&self, row: &'r mut Row) -> Result<&'r [f64]> {
-        let chunk = Chunk { rows: 1, first: 0, x: &row.x, images: &row.image, y: &[], weight: &[] };
+        let chunk = Chunk {
+            rows: 1,
+            first: 0,
+            x: &row.x,
+            images: &row.image,
+            y: &[],
+            weight: &[],
+            offset: &[],
+            group: &[],
+        };
         self.model.score(&chunk, &mut row.out)?;
         Ok(&row.out)
     }
@@ -166,7 +179,7 @@ impl Scorer {
 
     /// Scores some rows of a frame on the current thread pool: `rows.len() * outputs()` values.
     pub fn score_rows(&self, frame: &Frame, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
-        let source = FrameRows::bind(frame, &self.prepared, rows, &[], &[], None)?;
+        let source = FrameRows::bind(frame, &self.prepared, rows, Roles::default(), None)?;
         score_all(self.model.as_ref(), &self.schema, &source, cx)
     }
 
@@ -179,17 +192,22 @@ impl Scorer {
             return Err(Error::new(Kind::Data, "the source has no rows, expected one or more"));
         }
         let rows: Vec<u32> = (0..frame.rows as u32).collect();
-        if self.card.task == Task::Clustering {
-            let source = FrameRows::bind(frame, &self.prepared, &rows, &[], &[], None)?;
-            let clusters = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
-            return measure_clusters(&self.schema, &source, &clusters);
+        let role = |name: &Option<String>| name.as_ref().map(|n| frame.position(n)).transpose();
+        let offset = role(&self.card.offset)?.map(|c| roles::read(&frame.columns[c], roles::offset));
+        let group = role(&self.card.group)?.map(|c| roles::read(&frame.columns[c], roles::group));
+        let (offset, group) =
+            (offset.transpose()?.unwrap_or_default(), group.transpose()?.unwrap_or_default());
+        let known = Roles { offset: &offset, group: &group, ..Roles::default() };
+        let source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
+        let scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
+        if !self.card.task.supervised() {
+            return measure_unsupervised(&self.schema, &source, &scores);
         }
         let Some(name) = target.or(self.card.target.as_deref()) else {
             return Err(Error::internal("the model does not know its target"));
         };
         let y = target::apply(&frame.columns[frame.position(name)?], self.card.task, &self.card.classes)?;
-        let scores = self.score_rows(frame, &rows, cx)?;
-        Ok(measure(self.card.task, self.card.classes.len(), &y, &scores, &[]))
+        Ok(measure(self.card.task, self.card.classes.len(), &scores, Roles { y: &y, ..known }))
     }
 
     /// The model as rows to read: what it is, then what its algorithm says of it.
@@ -225,21 +243,25 @@ pub fn score_all(model: &dyn Model, schema: &Schema, rows: &dyn Rows, cx: &Cx) -
     Ok(out)
 }
 
-/// The metrics of scores against a target.
-pub fn measure(task: Task, classes: usize, y: &[f64], scores: &[f64], weight: &[f64]) -> Vec<(String, f64)> {
+/// The metrics of scores against a target; a value a scored row in each list of `roles`.
+pub fn measure(task: Task, classes: usize, scores: &[f64], roles: Roles) -> Vec<(String, f64)> {
     let found = match task {
-        Task::Regression => metrics::regression(y, scores, weight),
-        Task::Classification => metrics::classification(y, scores, classes, weight),
-        Task::Clustering => vec![],
+        Task::Regression => metrics::regression(roles.y, scores, roles.weight),
+        Task::Classification => metrics::classification(roles.y, scores, classes, roles.weight),
+        Task::Ranking | Task::Clustering | Task::Anomaly | Task::Embedding => vec![],
     };
     found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
-/// The metrics of clusters, which need the encoded rows. Where these are many, a fixed stride of them is measured.
-pub fn measure_clusters(schema: &Schema, rows: &dyn Rows, clusters: &[f64]) -> Result<Vec<(String, f64)>> {
+/// The metrics of a task without a target. Those of clusters need the encoded rows; where these are many, a fixed
+/// stride of them is measured.
+pub fn measure_unsupervised(schema: &Schema, rows: &dyn Rows, scores: &[f64]) -> Result<Vec<(String, f64)>> {
     /// Values of encoded rows that are held at once: 256 MiB.
     const HELD: usize = 32 << 20;
     let stride = (rows.len() * schema.width().max(1)).div_ceil(HELD).max(1);
+    if schema.task != Task::Clustering {
+        return Ok(vec![]);
+    }
     let (mut x, mut kept) = (vec![], vec![]);
     let mut buffer = Buffer::default();
     let block = block_rows(schema);
@@ -248,7 +270,7 @@ pub fn measure_clusters(schema: &Schema, rows: &dyn Rows, clusters: &[f64]) -> R
         let chunk = buffer.chunk();
         for i in (0..chunk.rows).filter(|i| (start + i).is_multiple_of(stride)) {
             x.extend_from_slice(chunk.row(i));
-            kept.push(clusters[start + i]);
+            kept.push(scores[start + i]);
         }
     }
     let found = metrics::clustering(&x, schema.width(), &kept);

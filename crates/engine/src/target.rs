@@ -85,7 +85,7 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
     let name = &column.name;
     let numeric =
         matches!(column.data, Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Bool(_));
-    let supervised: Vec<Task> = allowed.iter().copied().filter(|t| *t != Task::Clustering).collect();
+    let supervised: Vec<Task> = allowed.iter().copied().filter(|t| t.supervised()).collect();
     let task = match (asked, &supervised[..]) {
         (_, []) => {
             let message = format!("algorithm \"{algorithm}\" takes no target, found \"{name}\"");
@@ -107,8 +107,8 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
             .hint("SELECT name, tasks FROM damson.algorithms() shows which do."));
     }
     match task {
-        Task::Regression if !numeric => {
-            let error = wrong_type(column, "a number for regression");
+        Task::Regression | Task::Ranking if !numeric => {
+            let error = wrong_type(column, &format!("a number for {}", task.name()));
             let classes = column.kind() == ColumnKind::Text;
             Err(match (classes, allowed.contains(&Task::Classification)) {
                 (true, true) => error.hint("Use task => 'classification'."),
@@ -116,7 +116,7 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
                 _ => error,
             })
         }
-        Task::Regression => Ok(Target { task, classes: vec![], y: numbers(column)? }),
+        Task::Regression | Task::Ranking => Ok(Target { task, classes: vec![], y: numbers(column)? }),
         Task::Classification => {
             let mut found: BTreeMap<Key, (String, f64)> = BTreeMap::new();
             for i in 0..column.len() {
@@ -144,8 +144,9 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
             let y = (0..column.len()).map(number).collect();
             Ok(Target { task, classes: found.into_values().map(|e| e.0).collect(), y })
         }
-        Task::Clustering => {
-            Err(Error::new(Kind::Parameter, format!("clustering takes no target, found \"{name}\""))
+        Task::Clustering | Task::Anomaly | Task::Embedding => {
+            let task = task.name();
+            Err(Error::new(Kind::Parameter, format!("{task} takes no target, found \"{name}\""))
                 .hint("Leave the target out: target => NULL."))
         }
     }
@@ -176,12 +177,12 @@ impl Labels {
                     format!("Leave these rows out: source => 'SELECT ... WHERE {column} IS NOT NULL'."),
                 ))
             }
-            (Task::Regression, Value::Number(x)) if x.is_finite() => Ok(x),
-            (Task::Regression, Value::Bool(b)) => Ok(f64::from(b)),
-            (Task::Regression, Value::Number(_)) => {
+            (Task::Regression | Task::Ranking, Value::Number(x)) if x.is_finite() => Ok(x),
+            (Task::Regression | Task::Ranking, Value::Bool(b)) => Ok(f64::from(b)),
+            (Task::Regression | Task::Ranking, Value::Number(_)) => {
                 Err(Error::new(Kind::Data, format!("target column \"{column}\" is infinite")))
             }
-            (Task::Regression, _) => Err(Error::new(
+            (Task::Regression | Task::Ranking, _) => Err(Error::new(
                 Kind::Type,
                 format!("target column \"{column}\" is not a number, expected one for regression"),
             )),

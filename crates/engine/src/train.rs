@@ -13,9 +13,10 @@ use crate::metrics;
 use crate::params::Values;
 use crate::prepare::options::Options;
 use crate::prepare::summary::TargetColumns;
-use crate::prepare::{FrameRows, Prepared};
+use crate::prepare::{FrameRows, Prepared, Roles};
+use crate::roles;
 use crate::schema::{Schema, Task};
-use crate::scorer::{measure, measure_clusters, score_all};
+use crate::scorer::{measure, measure_unsupervised, score_all};
 use crate::split::{self, Split, Times};
 use crate::target::{self, Target};
 use std::sync::Mutex;
@@ -39,6 +40,10 @@ pub struct Request {
     pub features: Option<Vec<String>>,
     /// A column of row weights.
     pub weight: Option<String>,
+    /// A column of offsets of the linear predictor.
+    pub offset: Option<String>,
+    /// A column of groups: queries to rank within, clusters of dependent rows.
+    pub group: Option<String>,
     /// How rows are held out.
     pub split: Split,
     /// The column that `Split::Time` orders by.
@@ -96,10 +101,8 @@ pub fn check(request: &Request) -> Result<()> {
     let info = algorithm.info();
     Values::parse(info.name, info.params, &request.params)?;
     Options::parse(&request.preprocess, info.input)?;
-    let unsupervised = info.tasks.contains(&Task::Clustering);
-    if request.target.is_none() && !unsupervised {
-        return Err(Error::new(Kind::Parameter, format!("algorithm \"{}\" needs a target", info.name))
-            .hint("Name the column to predict: target => 'column'."));
+    if request.target.is_none() {
+        info.unsupervised()?;
     }
     if request.target.is_none() && (request.split != Split::None || request.folds > 0) {
         return Err(Error::new(
@@ -142,6 +145,8 @@ struct Setting<'a> {
     columns: Vec<usize>,
     target: Target,
     weight: Vec<f64>,
+    offset: Vec<f64>,
+    group: Vec<u64>,
     request: &'a Request,
 }
 
@@ -173,7 +178,9 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
         options: Options::parse(&request.preprocess, info.input)?,
         columns: feature_columns(&frame, request, info.input)?,
         target: read_target(&frame, request, algorithm)?,
-        weight: read_weight(&frame, request)?,
+        weight: read_role(&frame, &request.weight, roles::weight)?,
+        offset: read_role(&frame, &request.offset, roles::offset)?,
+        group: read_role(&frame, &request.group, roles::group)?,
         request,
     };
     if let Some(unknown) = setting
@@ -239,12 +246,16 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
 
     let mut used = setting.columns.clone();
     used.extend(request.target.as_ref().map(|t| frame.position(t)).transpose()?);
-    used.extend(request.weight.as_ref().map(|w| frame.position(w)).transpose()?);
+    for name in [&request.weight, &request.offset, &request.group].into_iter().flatten() {
+        used.push(frame.position(name)?);
+    }
     let card = Card {
         algorithm: info.name.into(),
         algorithm_version: info.version,
         task: setting.target.task,
         target: request.target.clone(),
+        offset: request.offset.clone(),
+        group: request.group.clone(),
         classes: setting.target.classes.clone(),
         inputs: fitted.prepared.inputs.clone(),
         params: setting.params.to_json().to_string(),
@@ -286,7 +297,7 @@ impl Setting<'_> {
             Prepared::fit(self.frame, &self.columns, rows, &self.options, input, target.as_ref(), cx)?;
         let schema = prepared.schema(self.target.task, classes, rows.len());
         let needed = self.frame.bytes()
-            + (self.target.y.len() + self.weight.len()) as u64 * 8
+            + (self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len()) as u64 * 8
             + self.algorithm.memory(&self.params, &schema)?;
         if needed > self.request.max_memory {
             let mib = |b: u64| b.div_ceil(1 << 20);
@@ -300,14 +311,7 @@ impl Setting<'_> {
                 mib(needed)
             )));
         }
-        let source = FrameRows::bind(
-            self.frame,
-            &prepared,
-            rows,
-            &self.target.y,
-            &self.weight,
-            Some(self.request.seed),
-        )?;
+        let source = FrameRows::bind(self.frame, &prepared, rows, self.roles(), Some(self.request.seed))?;
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let payload = self.algorithm.fit(&self.params, &schema, &source, cx)?;
@@ -318,22 +322,31 @@ impl Setting<'_> {
 
     fn measure(&self, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Vec<(String, f64)>> {
         let model = self.algorithm.load(&fitted.payload, &fitted.schema)?;
-        let source = FrameRows::bind(self.frame, &fitted.prepared, rows, &[], &[], None)?;
+        let known = Roles { y: &[], weight: &[], ..self.roles() };
+        let source = FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?;
         let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
-        if self.target.task == Task::Clustering {
-            return measure_clusters(&fitted.schema, &source, &scores);
+        if !self.target.task.supervised() {
+            return measure_unsupervised(&fitted.schema, &source, &scores);
         }
-        let pick = |v: &[f64]| -> Vec<f64> {
-            if v.is_empty() { vec![] } else { rows.iter().map(|r| v[*r as usize]).collect() }
-        };
-        let (y, weight) = (pick(&self.target.y), pick(&self.weight));
-        Ok(measure(self.target.task, self.target.classes.len(), &y, &scores, &weight))
+        let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
+        let group = pick(&self.group, rows);
+        let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
+        Ok(measure(self.target.task, self.target.classes.len(), &scores, roles))
     }
+
+    fn roles(&self) -> Roles<'_> {
+        Roles { y: &self.target.y, weight: &self.weight, offset: &self.offset, group: &self.group }
+    }
+}
+
+/// The values of some rows, of a list that may be empty.
+fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+    if values.is_empty() { vec![] } else { rows.iter().map(|r| values[*r as usize]).collect() }
 }
 
 /// The frame's columns to learn from.
 fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec<usize>> {
-    let roles = [&request.target, &request.weight, &request.time_column];
+    let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
     let role = |name: &str| roles.iter().any(|r| r.as_deref() == Some(name));
     for name in roles.into_iter().flatten() {
         frame.position(name)?;
@@ -342,8 +355,9 @@ fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec
         let mut columns = vec![];
         for name in names {
             let position = frame.position(name)?;
-            if request.target.as_ref() == Some(name) || request.weight.as_ref() == Some(name) {
-                let message = format!("column \"{name}\" is a feature and the target or weight at once");
+            if roles.into_iter().take(3).any(|r| r.as_ref() == Some(name)) {
+                let message =
+                    format!("column \"{name}\" is a feature and the target, weight or offset at once");
                 return Err(Error::new(Kind::Parameter, message));
             }
             if columns.contains(&position) {
@@ -373,25 +387,16 @@ fn read_target(frame: &Frame, request: &Request, algorithm: &dyn Algorithm) -> R
         Some(name) => {
             target::learn(&frame.columns[frame.position(name)?], request.task, info.tasks, info.name)
         }
-        None => Ok(Target { task: Task::Clustering, classes: vec![], y: vec![] }),
+        None => Ok(Target { task: info.unsupervised()?, classes: vec![], y: vec![] }),
     }
 }
 
-fn read_weight(frame: &Frame, request: &Request) -> Result<Vec<f64>> {
-    let Some(name) = &request.weight else { return Ok(vec![]) };
-    let column = &frame.columns[frame.position(name)?];
-    let weight = |i: usize| match column.value(i) {
-        Value::Number(w) if w > 0.0 && w.is_finite() => Ok(w),
-        Value::Number(w) => Err(Error::new(
-            Kind::Data,
-            format!("weight column \"{name}\" is {w} in row {}, expected above 0", i + 1),
-        )),
-        Value::Missing => {
-            Err(Error::new(Kind::Null, format!("weight column \"{name}\" is NULL in row {}", i + 1)))
-        }
-        _ => Err(Error::new(Kind::Type, format!("weight column \"{name}\" is not a number"))),
-    };
-    (0..column.len()).map(weight).collect()
+fn read_role<T>(
+    frame: &Frame,
+    column: &Option<String>,
+    role: impl Fn(&str, Value) -> Result<T>,
+) -> Result<Vec<T>> {
+    column.as_ref().map_or(Ok(vec![]), |name| roles::read(&frame.columns[frame.position(name)?], role))
 }
 
 enum TimeValues {

@@ -65,6 +65,8 @@ fn request(algorithm: &str, target: Option<&str>) -> Request {
         task: None,
         features: Some(features),
         weight: None,
+        offset: None,
+        group: None,
         split: if target.is_some() { Split::Random { test_size: 0.25 } } else { Split::None },
         time_column: None,
         folds: 0,

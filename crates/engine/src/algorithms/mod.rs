@@ -4,6 +4,7 @@ pub mod boosting;
 pub mod cnn;
 pub mod glm;
 pub mod kmeans;
+mod trees;
 
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Algorithm, Erased};

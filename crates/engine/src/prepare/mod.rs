@@ -212,6 +212,19 @@ fn needs_summary(column: &Column, plan: &options::Plan) -> bool {
     }
 }
 
+/// What a frame's rows have beside features: a value a row of the frame each, or none at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Roles<'a> {
+    /// Targets.
+    pub y: &'a [f64],
+    /// Weights.
+    pub weight: &'a [f64],
+    /// Offsets of the linear predictor.
+    pub offset: &'a [f64],
+    /// Numbers of groups.
+    pub group: &'a [u64],
+}
+
 /// Rows of a frame, encoded block by block as they are asked for.
 pub struct FrameRows<'a> {
     frame: &'a Frame,
@@ -219,8 +232,7 @@ pub struct FrameRows<'a> {
     /// The frame's column of each input.
     columns: Vec<usize>,
     rows: &'a [u32],
-    y: &'a [f64],
-    weight: &'a [f64],
+    roles: Roles<'a>,
     /// For text columns: the code of each dictionary entry.
     codes: Vec<Vec<u32>>,
     /// The seed of cross-fitting, when these are the rows that the preprocessing was learnt on.
@@ -228,8 +240,7 @@ pub struct FrameRows<'a> {
 }
 
 impl<'a> FrameRows<'a> {
-    /// Binds a frame's columns to the inputs by name. `rows` are the rows to give, `y` and `weight` go by the
-    /// frame's rows and may be empty. `training` is the seed that the preprocessing was learnt with, on these rows.
+    /// Binds a frame's columns to the inputs by name. `rows` are the rows to give. `training` is the seed that the preprocessing was learnt with, on these rows.
     ///
     /// # Errors
     /// A column that is not there or of another kind, a text that the model refuses.
@@ -237,8 +248,7 @@ impl<'a> FrameRows<'a> {
         frame: &'a Frame,
         prepared: &'a Prepared,
         rows: &'a [u32],
-        y: &'a [f64],
-        weight: &'a [f64],
+        roles: Roles<'a>,
         training: Option<u64>,
     ) -> Result<FrameRows<'a>> {
         let mut columns = vec![];
@@ -271,7 +281,7 @@ impl<'a> FrameRows<'a> {
             });
             columns.push(position);
         }
-        Ok(FrameRows { frame, prepared, columns, rows, y, weight, codes, training })
+        Ok(FrameRows { frame, prepared, columns, rows, roles, codes, training })
     }
 
     fn read_column(&self, input: usize, rows: &[u32], into: &mut Buffer) -> Result<()> {
@@ -339,11 +349,14 @@ impl Rows for FrameRows<'_> {
         for input in 0..self.columns.len() {
             self.read_column(input, rows, into)?;
         }
-        if !self.y.is_empty() {
-            into.y.extend(rows.iter().map(|i| self.y[*i as usize]));
+        let Roles { y, weight, offset, group } = self.roles;
+        for (from, into) in [(y, &mut into.y), (weight, &mut into.weight), (offset, &mut into.offset)] {
+            if !from.is_empty() {
+                into.extend(rows.iter().map(|i| from[*i as usize]));
+            }
         }
-        if !self.weight.is_empty() {
-            into.weight.extend(rows.iter().map(|i| self.weight[*i as usize]));
+        if !group.is_empty() {
+            into.group.extend(rows.iter().map(|i| group[*i as usize]));
         }
         Ok(())
     }

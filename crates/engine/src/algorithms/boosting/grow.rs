@@ -3,9 +3,9 @@
 //! The tree that results is exactly the best-first one. But nodes that will very likely be split are split ahead of
 //! their turn, so that a tree takes fewer rounds; a split that turns out not to be part of the tree is forgotten.
 
-use super::bins::Bins;
+use super::super::trees::bins::Bins;
+use super::super::trees::nodes::{BinSet, NUMERIC, Node, Trees};
 use super::histogram::{Layout, Units};
-use super::model::{BinSet, Boosted, NUMERIC, Node};
 use super::params::Params;
 use super::split::{Candidate, Sums, best, leaf_value};
 use crate::error::{Error, Result};
@@ -236,44 +236,44 @@ impl Nodes {
         growth: &Growth,
         params: &Params,
         bins: &[Bins],
-        model: &mut Boosted,
+        trees: &mut Trees,
     ) -> Vec<(u32, f64)> {
         let layout = Layout::new(bins);
         let Order { chosen, .. } = self.best_first(params, 1);
         let mut split = vec![false; self.nodes.len()];
         chosen.iter().for_each(|node| split[*node] = true);
         let mut leaves = vec![];
-        let begin = model.nodes.len();
-        model.trees.push(begin as u32);
+        let begin = trees.nodes.len();
+        trees.roots.push(begin as u32);
         let mut queue = VecDeque::from([0]);
         let mut next = begin + 1;
         while let Some(node) = queue.pop_front() {
             let grown = &self.nodes[node];
-            model.rows.push(grown.sums.rows);
+            trees.rows.push(grown.sums.rows);
             let question = grown.best.as_ref().zip(grown.split).filter(|_| split[node]);
             let Some((candidate, made)) = question else {
                 // A tree without a split has learnt nothing.
                 let raw = leaf_value(&grown.sums, &growth.units, params.split.lambda_l1, grown.lambda_l2);
                 let value = if node == 0 { 0.0 } else { raw * params.learning_rate };
                 leaves.push((node as u32, value));
-                model.nodes.push(Node { value, child: 0, feature: 0, set: NUMERIC, missing_left: false });
-                model.gains.push(0.0);
+                trees.nodes.push(Node { value, child: 0, feature: 0, set: NUMERIC, missing_left: false });
+                trees.gains.push(0.0);
                 continue;
             };
             let feature = layout.features[candidate.feature];
             let bins = &bins[feature as usize];
             let child = next as u32;
             let missing_left = candidate.missing_left;
-            model.nodes.push(if bins.is_category() {
-                let set = model.sets.len() as u32;
-                model.sets.push(candidate.left);
+            trees.nodes.push(if bins.is_category() {
+                let set = trees.sets.len() as u32;
+                trees.sets.push(candidate.left);
                 Node { value: 0.0, child, feature, set, missing_left }
             } else {
                 // The last bin has no edge: all values go left, and missing ones right.
                 let value = bins.edges.get(usize::from(candidate.bin)).copied().unwrap_or(f64::INFINITY);
                 Node { value, child, feature, set: NUMERIC, missing_left }
             });
-            model.gains.push(candidate.gain as f32);
+            trees.gains.push(candidate.gain as f32);
             next += 2;
             queue.extend([1 + 2 * made, 2 + 2 * made]);
         }

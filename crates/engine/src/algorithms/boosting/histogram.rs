@@ -4,7 +4,7 @@
 //! sums both. Runs of [`RUN`] rows are summed like that; no half can overflow within a run (see [`Units`]). Then
 //! the sums are unpacked into pairs of `i64`. Integer sums are exact: they depend on no order.
 
-use super::bins::Bins;
+use super::super::trees::bins::Bins;
 use crate::error::Result;
 use crate::learner::Cx;
 use serde::{Deserialize, Serialize};

@@ -9,24 +9,24 @@
 //!                                 targets   of the root
 //! ```
 //!
-//! - [`sketch`] counts values, [`bins`] turns them into bytes; [`histogram`] sums gradients; [`split`] finds splits;
+//! - [`super::trees`] counts values, turns them into bytes, and holds grown trees; [`histogram`] sums gradients; [`split`] finds splits;
 //! - [`grow`] is the job's side of a tree, [`shard`] the shard's; [`loss`] has the objectives; [`model`] scores.
 
-mod bins;
 mod grow;
 mod histogram;
 mod loss;
 mod model;
 mod params;
 mod shard;
-mod sketch;
 mod split;
 
+use super::trees::bins::Bins;
+use super::trees::nodes::Trees;
+use super::trees::sketch::{self, Cell, Counts, Refine, add_all};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
 use crate::schema::{Chunk, Schema, Task};
-use bins::Bins;
 use grow::{Growth, Nodes};
 use histogram::Units;
 use loss::{Facts, Losses, Targets};
@@ -34,7 +34,6 @@ pub use model::Boosted;
 use params::{Objective, Params};
 use serde::{Deserialize, Serialize};
 use shard::Local;
-use sketch::{Cell, Counts, Refine, add_all};
 
 /// The learner.
 pub struct Boosting;
@@ -149,13 +148,13 @@ impl Learner for Boosting {
         schema.rows as u64 * rows + Nodes::memory(params, schema.width())
     }
 
-    fn init(params: &Params, schema: &Schema, _cx: &Cx) -> Result<State> {
+    fn init(params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
         Ok(State {
             phase: Phase::Sketch,
             refine: vec![],
             facts: Facts::default(),
             bins: vec![],
-            model: Boosted::new(params.objective, schema.width()),
+            model: Boosted::new(params.objective),
             growth: Growth::default(),
             finished: vec![],
             job: Work::default(),
@@ -257,7 +256,7 @@ impl State {
                 }
             });
         self.bins = bins.collect();
-        self.model.levels = shard::levels(&self.bins);
+        self.model.trees = Trees::new(&self.bins);
         self.phase = Phase::Start;
         Ok(())
     }
@@ -371,8 +370,8 @@ impl State {
         if self.job.nodes.plan(&mut self.growth, params) {
             return Ok(Step::Again(self));
         }
-        self.finished = self.job.nodes.harvest(&self.growth, params, &self.bins, &mut self.model);
-        if u32::try_from(self.model.nodes.len()).is_err() {
+        self.finished = self.job.nodes.harvest(&self.growth, params, &self.bins, &mut self.model.trees);
+        if u32::try_from(self.model.trees.nodes.len()).is_err() {
             let message = "the trees have more than 4294967295 nodes";
             return Err(Error::new(Kind::Parameter, message).hint("Lower n_estimators or num_leaves."));
         }

@@ -153,7 +153,7 @@ impl Params {
             Task::Regression => Objective::Squared,
             Task::Classification if schema.classes == 2 => Objective::Logistic,
             Task::Classification => Objective::Softmax(schema.classes),
-            Task::Clustering => {
+            _ => {
                 return Err(Error::new(Kind::Unsupported, "boosting needs a target, and there is none")
                     .hint("Name a target, or use an algorithm for clustering."));
             }

@@ -4,13 +4,12 @@
 //! All of it is a cache. A shard that lost it is offered its rows again, bins them, adds up the trees of the model
 //! and repeats the splits of the tree in growth; the same code does that and the ordinary step of one round.
 
-use super::bins::Bins;
+use super::super::trees::nodes::has;
+use super::super::trees::sketch::{self, Cell, Tally};
 use super::grow::{Side, Split};
 use super::histogram::{Layout, Panels, Pick};
 use super::loss::{self, Facts, FewLosses};
-use super::model::has;
 use super::params::{Objective, Params};
-use super::sketch::{self, Cell, Tally};
 use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::Cx;
@@ -405,9 +404,4 @@ pub fn check_rows(rows: usize) -> Result<()> {
         return Err(Error::new(Kind::Unsupported, message).hint("Train on a sample of the rows."));
     }
     Ok(())
-}
-
-/// The bins of a model's features, for scoring its categories.
-pub fn levels(bins: &[Bins]) -> Vec<(Vec<u8>, u8)> {
-    bins.iter().map(|b| (b.levels.clone(), b.values as u8)).collect()
 }

@@ -1,9 +1,9 @@
 //! The best split of a node, from its histogram. Numbers as in LightGBM's `FindBestThreshold`; categories as in its
 //! `FindBestThresholdCategorical` (levels sorted by gradient, Fisher 1958).
 
-use super::bins::Bins;
+use super::super::trees::bins::Bins;
+use super::super::trees::nodes::BinSet;
 use super::histogram::{Layout, Units};
-use super::model::BinSet;
 use super::params::SplitRules;
 
 /// A category with no more bins than this is split one level against the others.

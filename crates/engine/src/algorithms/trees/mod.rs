@@ -1,0 +1,8 @@
+//! What all learners of trees share: values counted and turned into bins, and grown trees that are walked.
+//!
+//! - [`sketch`] counts the values of columns, mergeably; [`bins`] turns them into one byte each;
+//! - [`nodes`] holds grown trees, over raw values: a model needs no bins.
+
+pub mod bins;
+pub mod nodes;
+pub mod sketch;
