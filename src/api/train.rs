@@ -29,7 +29,7 @@ struct Call {
     given: Value,
 }
 
-type Outcome = (String, i64, String, String, i64, i64, Option<String>, Option<f64>, f64);
+pub(super) type Outcome = (String, i64, String, String, i64, i64, Option<String>, Option<f64>, f64);
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION damson.train(
@@ -152,11 +152,22 @@ fn train(
     TableIterator::once(row)
 }
 
-/// What both runners give.
-struct Learnt {
-    trained: Trained,
-    warnings: Vec<String>,
-    read_seconds: f64,
+/// What was learnt, however it was.
+pub(super) struct Learnt {
+    pub(super) trained: Trained,
+    pub(super) warnings: Vec<String>,
+    pub(super) read_seconds: f64,
+}
+
+/// Of which call a training is.
+pub(super) struct Origin<'a> {
+    pub(super) model: &'a str,
+    pub(super) source: &'a str,
+    pub(super) description: Option<&'a str>,
+    /// The arguments that were given, for the run.
+    pub(super) given: Value,
+    /// When the call began.
+    pub(super) clock: Instant,
 }
 
 /// Reads the rows into memory and trains on threads.
@@ -216,7 +227,7 @@ impl Observer for Warnings {
 }
 
 fn run(call: Call) -> Result<Outcome> {
-    let Call { model, source, description, request, mut given } = call;
+    let Call { model, source, description, request, given } = call;
     let clock = Instant::now();
     let model = reference::model_name(&model)?;
     // What can be refused is refused before any row is read.
@@ -226,8 +237,13 @@ fn run(call: Call) -> Result<Outcome> {
         Runner::Threads => on_threads(model, &source, &request, known)?,
         Runner::Aggregate => in_aggregate(model, &source, &request, known)?,
     };
-    let Learnt { trained, warnings, read_seconds } = learnt;
+    keep(Origin { model, source: &source, description: description.as_deref(), given, clock }, learnt)
+}
 
+/// Registers what was learnt as a new version.
+pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
+    let Origin { model, source, description, mut given, clock } = origin;
+    let Learnt { trained, warnings, read_seconds } = learnt;
     let Trained { artifact, card, .. } = &trained;
     let headline = trained.headline.as_ref();
     let mut timings = json!({"read": rounded(read_seconds)});
@@ -241,9 +257,9 @@ fn run(call: Call) -> Result<Outcome> {
     let version = register(&Training {
         model,
         task: card.task.name(),
-        description: description.as_deref(),
+        description,
         run: Run {
-            source: &source,
+            source,
             arguments: &given,
             seed: card.seed as i64,
             train_rows,

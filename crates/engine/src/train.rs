@@ -17,7 +17,7 @@ use crate::prepare::{FrameRows, Prepared, Roles};
 use crate::roles;
 use crate::schema::{Schema, Task};
 use crate::scorer::{measure, measure_unsupervised, score_all};
-use crate::split::{self, Split, Times};
+use crate::split::{self, Parts, Split, Times};
 use crate::target::{self, Target};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,22 +136,37 @@ pub fn task(frame: &Frame, request: &Request) -> Result<Task> {
     Ok(read_target(frame, request, algorithms::find(&request.algorithm)?)?.task)
 }
 
-/// What is fixed before rows are dealt.
-struct Setting<'a> {
-    frame: &'a Frame,
-    algorithm: &'static dyn Algorithm,
-    params: Values,
-    options: Options,
+/// What is done with the rows: an algorithm with its parameters, and the options of preprocessing.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    pub(crate) algorithm: &'static dyn Algorithm,
+    pub(crate) params: Values,
+    pub(crate) options: Options,
+}
+
+impl Recipe {
+    /// Checks both JSON objects against what the algorithm declares.
+    pub(crate) fn parse(algorithm: &str, params: &str, preprocess: &str) -> Result<Recipe> {
+        let algorithm = algorithms::find(algorithm)?;
+        let info = algorithm.info();
+        let params = Values::parse(info.name, info.params, params)?;
+        Ok(Recipe { algorithm, params, options: Options::parse(preprocess, info.input)? })
+    }
+}
+
+/// The rows with their roles: what is fixed before they are dealt, whatever recipe they are used in.
+pub(crate) struct Setting<'a> {
+    pub(crate) frame: &'a Frame,
     columns: Vec<usize>,
-    target: Target,
+    pub(crate) target: Target,
     weight: Vec<f64>,
     offset: Vec<f64>,
     group: Vec<u64>,
-    request: &'a Request,
+    pub(crate) request: &'a Request,
 }
 
 /// One fitted model.
-struct Fitted {
+pub(crate) struct Fitted {
     prepared: Prepared,
     schema: Schema,
     payload: Vec<u8>,
@@ -165,78 +180,40 @@ struct Fitted {
 /// Everything that the request, the data or the algorithm can be wrong about; nothing is kept of a failed training.
 pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
     check(request)?;
-    let algorithm = algorithms::find(&request.algorithm)?;
-    let info = algorithm.info();
-    if frame.rows == 0 {
-        return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
-            .hint("Run the source by itself to see why it is empty."));
-    }
-    let setting = Setting {
-        frame: &frame,
-        algorithm,
-        params: Values::parse(info.name, info.params, &request.params)?,
-        options: Options::parse(&request.preprocess, info.input)?,
-        columns: feature_columns(&frame, request, info.input)?,
-        target: read_target(&frame, request, algorithm)?,
-        weight: read_role(&frame, &request.weight, roles::weight)?,
-        offset: read_role(&frame, &request.offset, roles::offset)?,
-        group: read_role(&frame, &request.group, roles::group)?,
-        request,
-    };
-    if let Some(unknown) = setting
-        .options
-        .named_columns()
-        .iter()
-        .find(|n| !setting.columns.iter().any(|c| frame.columns[*c].name == **n))
-    {
-        return Err(Error::new(
-            Kind::UnknownColumn,
-            format!("preprocess names column \"{unknown}\", which is no feature"),
-        )
-        .hint("Its object \"columns\" has options for single features; those for all stand beside it."));
-    }
+    let recipe = Recipe::parse(&request.algorithm, &request.params, &request.preprocess)?;
+    train_in(&Setting::read(&frame, request, recipe.algorithm)?, &recipe, cx)
+}
+
+/// Trains by a recipe on rows that were read: holds out and cross-validates as the request says.
+pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Trained> {
+    let (frame, request, info) = (setting.frame, setting.request, recipe.algorithm.info());
+    setting.check(recipe)?;
     let recorder = Recorder { inner: cx.observer, rounds: Mutex::new(vec![]), on: AtomicBool::new(false) };
     let cx = &Cx { observer: &recorder, ..*cx };
     let classes = setting.target.classes.len();
-    let labels = (classes > 0).then_some(&setting.target.y[..]);
-    if matches!(request.split, Split::Stratified { .. }) && labels.is_none() {
-        return Err(Error::new(
-            Kind::Parameter,
-            "a stratified split needs classes, but this is a regression",
-        )
-        .hint("Use split => 'random'."));
-    }
 
     let mut metrics = vec![];
     let mut measured = 0.0;
     if request.folds > 0 {
-        let folds = split::folds(frame.rows, request.folds, labels, request.seed)?;
+        let folds = split::folds(frame.rows, request.folds, setting.labels(), request.seed)?;
         let mut all: Vec<Vec<(String, f64)>> = vec![];
         for (i, test) in folds.iter().enumerate() {
             cx.observer.progress(i, request.folds, "fold");
-            let fitted = setting.fit(&split::others(frame.rows, test), cx)?;
+            let fitted = setting.fit(recipe, &split::others(frame.rows, test), cx)?;
             let start = Instant::now();
-            all.push(setting.measure(&fitted, test, cx)?);
+            all.push(setting.measure(recipe, &fitted, test, cx)?);
             measured += start.elapsed().as_secs_f64();
         }
         metrics.extend(summarise_folds(&all));
     }
-    let times = match (&request.split, &request.time_column) {
-        (Split::Time { .. }, Some(name)) => Some(read_times(&frame.columns[frame.position(name)?])?),
-        _ => None,
-    };
-    let times = times.as_ref().map(|t| match t {
-        TimeValues::Whole(v) => Times::Whole(v),
-        TimeValues::Numbers(v) => Times::Numbers(v),
-    });
-    let parts = request.split.apply(frame.rows, labels, times, request.seed)?;
+    let parts = setting.parts()?;
     recorder.on.store(true, Ordering::Relaxed);
-    let fitted = setting.fit(&parts.train, cx)?;
+    let fitted = setting.fit(recipe, &parts.train, cx)?;
     recorder.on.store(false, Ordering::Relaxed);
 
     let start = Instant::now();
     let (name, rows) = if parts.test.is_empty() { ("train", &parts.train) } else { ("test", &parts.test) };
-    let found = setting.measure(&fitted, rows, cx)?;
+    let found = setting.measure(recipe, &fitted, rows, cx)?;
     metrics.extend(found.into_iter().map(|(metric, value)| Metric {
         split: name.into(),
         name: metric,
@@ -244,11 +221,6 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
     }));
     measured += start.elapsed().as_secs_f64();
 
-    let mut used = setting.columns.clone();
-    used.extend(request.target.as_ref().map(|t| frame.position(t)).transpose()?);
-    for name in [&request.weight, &request.offset, &request.group].into_iter().flatten() {
-        used.push(frame.position(name)?);
-    }
     let card = Card {
         algorithm: info.name.into(),
         algorithm_version: info.version,
@@ -258,12 +230,12 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
         group: request.group.clone(),
         classes: setting.target.classes.clone(),
         inputs: fitted.prepared.inputs.clone(),
-        params: setting.params.to_json().to_string(),
-        preprocess: setting.options.values.to_json().to_string(),
+        params: recipe.params.to_json().to_string(),
+        preprocess: recipe.options.values.to_json().to_string(),
         seed: request.seed,
         train_rows: parts.train.len() as u64,
         test_rows: parts.test.len() as u64,
-        fingerprint: fingerprint(&frame, &used),
+        fingerprint: setting.fingerprint()?,
         engine_version: env!("CARGO_PKG_VERSION").into(),
     };
     let artifact = artifact::pack(&card, &fitted.prepared, &fitted.payload)?;
@@ -273,8 +245,81 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
     Ok(Trained { artifact, card, metrics, headline, rounds, seconds })
 }
 
-impl Setting<'_> {
-    fn fit(&self, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+impl<'a> Setting<'a> {
+    /// Reads the roles of a frame's columns, for an algorithm that says what it can read and do.
+    pub(crate) fn read(
+        frame: &'a Frame,
+        request: &'a Request,
+        algorithm: &dyn Algorithm,
+    ) -> Result<Setting<'a>> {
+        if frame.rows == 0 {
+            return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
+                .hint("Run the source by itself to see why it is empty."));
+        }
+        let setting = Setting {
+            frame,
+            columns: feature_columns(frame, request, algorithm.info().input)?,
+            target: read_target(frame, request, algorithm)?,
+            weight: read_role(frame, &request.weight, roles::weight)?,
+            offset: read_role(frame, &request.offset, roles::offset)?,
+            group: read_role(frame, &request.group, roles::group)?,
+            request,
+        };
+        if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
+            return Err(Error::new(
+                Kind::Parameter,
+                "a stratified split needs classes, but this is a regression",
+            )
+            .hint("Use split => 'random'."));
+        }
+        Ok(setting)
+    }
+
+    /// Refuses options for columns that are no features.
+    pub(crate) fn check(&self, recipe: &Recipe) -> Result<()> {
+        let feature = |n: &str| self.columns.iter().any(|c| self.frame.columns[*c].name == n);
+        match recipe.options.named_columns().iter().find(|n| !feature(n)) {
+            None => Ok(()),
+            Some(unknown) => Err(Error::new(
+                Kind::UnknownColumn,
+                format!("preprocess names column \"{unknown}\", which is no feature"),
+            )
+            .hint("Its object \"columns\" has options for single features; those for all stand beside it.")),
+        }
+    }
+
+    /// The class of each row, where there are classes.
+    pub(crate) fn labels(&self) -> Option<&[f64]> {
+        (!self.target.classes.is_empty()).then_some(&self.target.y[..])
+    }
+
+    /// The rows to train on and those held out.
+    pub(crate) fn parts(&self) -> Result<Parts> {
+        let Setting { frame, request, .. } = self;
+        let times = match (&request.split, &request.time_column) {
+            (Split::Time { .. }, Some(name)) => Some(read_times(&frame.columns[frame.position(name)?])?),
+            _ => None,
+        };
+        let times = times.as_ref().map(|t| match t {
+            TimeValues::Whole(v) => Times::Whole(v),
+            TimeValues::Numbers(v) => Times::Numbers(v),
+        });
+        request.split.apply(frame.rows, self.labels(), times, request.seed)
+    }
+
+    /// A hash of the rows in all columns that have a part in the training.
+    pub(crate) fn fingerprint(&self) -> Result<String> {
+        let Setting { frame, request, .. } = self;
+        let mut used = self.columns.clone();
+        for name in [&request.target, &request.weight, &request.offset, &request.group].into_iter().flatten()
+        {
+            used.push(frame.position(name)?);
+        }
+        Ok(fingerprint(frame, &used))
+    }
+
+    /// Learns preprocessing and model on some rows.
+    pub(crate) fn fit(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
         let start = Instant::now();
         let classes = self.target.classes.len();
         if classes > 0 {
@@ -292,13 +337,13 @@ impl Setting<'_> {
             classes,
             seed: self.request.seed,
         });
-        let input = self.algorithm.info().input;
+        let input = recipe.algorithm.info().input;
         let mut prepared =
-            Prepared::fit(self.frame, &self.columns, rows, &self.options, input, target.as_ref(), cx)?;
+            Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), cx)?;
         let schema = prepared.schema(self.target.task, classes, rows.len());
         let needed = self.frame.bytes()
             + (self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len()) as u64 * 8
-            + self.algorithm.memory(&self.params, &schema)?;
+            + recipe.algorithm.memory(&recipe.params, &schema)?;
         if needed > self.request.max_memory {
             let mib = |b: u64| b.div_ceil(1 << 20);
             let message = format!(
@@ -314,14 +359,21 @@ impl Setting<'_> {
         let source = FrameRows::bind(self.frame, &prepared, rows, self.roles(), Some(self.request.seed))?;
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let payload = self.algorithm.fit(&self.params, &schema, &source, cx)?;
+        let payload = recipe.algorithm.fit(&recipe.params, &schema, &source, cx)?;
         let fit_seconds = start.elapsed().as_secs_f64();
         prepared.forget_training();
         Ok(Fitted { prepared, schema, payload, prepare_seconds, fit_seconds })
     }
 
-    fn measure(&self, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Vec<(String, f64)>> {
-        let model = self.algorithm.load(&fitted.payload, &fitted.schema)?;
+    /// Measures a fitted model on some rows.
+    pub(crate) fn measure(
+        &self,
+        recipe: &Recipe,
+        fitted: &Fitted,
+        rows: &[u32],
+        cx: &Cx,
+    ) -> Result<Vec<(String, f64)>> {
+        let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
         let known = Roles { y: &[], weight: &[], ..self.roles() };
         let source = FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?;
         let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
