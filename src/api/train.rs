@@ -8,6 +8,7 @@ use crate::pg::query::{self, Wanted};
 use crate::pg::settings::Runner;
 use crate::pg::{error, folding, settings, work};
 use engine::Kind;
+use engine::decision::Options;
 use engine::fold::train_folded;
 use engine::learner::{Cx, Observer};
 use engine::schema::Task;
@@ -47,6 +48,7 @@ CREATE FUNCTION damson.train(
     time_column text DEFAULT NULL,
     offset_column text DEFAULT NULL,
     group_column text DEFAULT NULL,
+    class_weight text DEFAULT NULL,
     folds bigint DEFAULT 0,
     seed bigint DEFAULT 0,
     description text DEFAULT NULL)
@@ -62,7 +64,8 @@ one the model is unsupervised. params are the algorithm''s (see damson.parameter
 values, scales and categories are treated; both are JSON objects. features names the columns to learn from (all
 others by default), weight a column of row weights, offset_column one that is added to the linear predictor (the log
 of an exposure), group_column the group of each row: the query to rank within, or the cluster of dependent rows. task
-is regression or classification where the target''s type leaves it open, or ranking. split holds rows out to test on: random (the default with a target), stratified, time (the latest
+is regression or classification where the target''s type leaves it open, or ranking. class_weight is what the rows of
+a class weigh: balanced, or a JSON object of labels and weights. split holds rows out to test on: random (the default with a target), stratified, time (the latest
 rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
 fitted on all rows. The same rows, arguments and seed give the same model.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
@@ -84,6 +87,7 @@ fn train(
     time_column: Option<Text>,
     offset_column: Option<Text>,
     group_column: Option<Text>,
+    class_weight: Option<Text>,
     folds: Option<i64>,
     seed: Option<i64>,
     description: Option<Text>,
@@ -108,7 +112,8 @@ fn train(
             "preprocess": preprocess.as_deref().map(document), "features": features, "weight": weight.as_deref(),
             "task": task.as_deref(), "split": split.as_deref(), "test_size": test_size,
             "time_column": time_column.as_deref(), "offset_column": offset_column.as_deref(),
-            "group_column": group_column.as_deref(), "folds": folds, "seed": seed,
+            "group_column": group_column.as_deref(), "class_weight": class_weight.as_deref().map(document),
+            "folds": folds, "seed": seed,
         });
         let text = |t: Option<Text>| t.map(|t| t.0);
         let folds = folds.unwrap_or(0);
@@ -127,6 +132,7 @@ fn train(
                 weight: text(weight),
                 offset: text(offset_column),
                 group: text(group_column),
+                decision: Options { class_weight: text(class_weight) },
                 split: parse_split(split.as_deref(), test_size.unwrap_or(0.2), supervised && folds == 0)?,
                 time_column: text(time_column),
                 folds: usize::try_from(folds)

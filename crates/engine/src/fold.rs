@@ -66,6 +66,8 @@ enum Work {
         task: Task,
         classes: Vec<String>,
         rows: u64,
+        /// A weight a class; none where all weigh 1.
+        class_weight: Vec<f64>,
         state: Vec<u8>,
     },
 }
@@ -92,6 +94,8 @@ struct Overview {
     rows: u64,
     columns: Vec<Option<(ColumnKind, Summary)>>,
     labels: BTreeMap<String, u64>,
+    /// What the rows of each label weigh.
+    weights: BTreeMap<String, f64>,
     missing_labels: u64,
     fingerprint: u128,
 }
@@ -106,6 +110,7 @@ enum Doing {
         shard: Box<dyn Shard>,
         prepared: Box<Prepared>,
         labels: Option<Labels>,
+        class_weight: Vec<f64>,
         buffer: Box<Buffer>,
         block: usize,
     },
@@ -138,8 +143,11 @@ impl Fold {
                 let plans = features.map(|c| options.plan(&c.name)).collect::<Result<_>>()?;
                 Doing::Overview { overview: Overview { columns, ..Overview::default() }, plans, hasher }
             }
-            Work::Learn { algorithm, params, prepared, task, classes, rows, state } => {
+            Work::Learn { algorithm, params, prepared, task, classes, rows, class_weight, state } => {
                 prepared.restore()?;
+                if !class_weight.is_empty() && class_weight.len() != classes.len() {
+                    return Err(Error::corrupt("the order's class weights do not fit its classes"));
+                }
                 if prepared.inputs.len() != order.features {
                     return Err(Error::corrupt("the order's features do not fit its preprocessing"));
                 }
@@ -152,6 +160,7 @@ impl Fold {
                     shard,
                     prepared: prepared.clone(),
                     labels: order.target.then(|| Labels::new(*task, classes)),
+                    class_weight: class_weight.clone(),
                     buffer: Box::default(),
                     block: block_rows(&schema),
                 }
@@ -202,6 +211,11 @@ impl Fold {
                         None => overview.missing_labels += 1,
                         Some(label) => {
                             if overview.labels.len() < LABELS || overview.labels.contains_key(&label) {
+                                let weight = match (self.order.weight, columns.get(*features + 1)) {
+                                    (true, Some(c)) => roles::weight(&c.name, values[*features + 1])?,
+                                    _ => 1.0,
+                                };
+                                *overview.weights.entry(label.clone()).or_default() += weight;
                                 *overview.labels.entry(label).or_default() += 1;
                             }
                         }
@@ -209,7 +223,7 @@ impl Fold {
                 }
                 Ok(())
             }
-            Doing::Round { shard, prepared, labels, buffer, block } => {
+            Doing::Round { shard, prepared, labels, class_weight, buffer, block } => {
                 let width = prepared.width();
                 let image = prepared.image().map_or(0, |s| s.bytes());
                 let (x, pictures) = (buffer.x.len(), buffer.images.len());
@@ -223,8 +237,11 @@ impl Fold {
                 if let (Some(labels), Some((column, value))) = (labels, next(*has_target)) {
                     buffer.y.push(labels.number(&column.name, *value)?);
                 }
-                if let Some((column, value)) = next(self.order.weight) {
-                    buffer.weight.push(roles::weight(&column.name, *value)?);
+                let weight =
+                    next(self.order.weight).map(|(c, value)| roles::weight(&c.name, *value)).transpose()?;
+                let class = buffer.y.last().and_then(|y| class_weight.get(*y as usize));
+                if weight.is_some() || class.is_some() {
+                    buffer.weight.push(weight.unwrap_or(1.0) * class.unwrap_or(&1.0));
                 }
                 if let Some((column, value)) = next(self.order.offset) {
                     buffer.offset.push(roles::offset(&column.name, *value)?);
@@ -290,6 +307,8 @@ impl Overview {
         self.fingerprint = self.fingerprint.wrapping_add(other.fingerprint);
         for (label, rows) in other.labels {
             if self.labels.len() < LABELS || self.labels.contains_key(&label) {
+                *self.weights.entry(label.clone()).or_default() +=
+                    other.weights.get(&label).copied().unwrap_or(0.0);
                 *self.labels.entry(label).or_default() += rows;
             }
         }
@@ -422,9 +441,18 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
     let options = Options::parse(&request.preprocess, info.input)?;
     let prepared =
         Prepared::from_summaries(inputs, &summaries, &options, info.input, options.shape()?, None)?;
+    let class_weight = request.decision.class_weight()?;
     let (task, classes) = match learnt {
         Some(t) => (t.task, t.classes),
         None => (info.unsupervised()?, vec![]),
+    };
+    request.decision.check_task(task)?;
+    let class_weight = match class_weight {
+        Some(wanted) => {
+            let total = |label: &String| overview.weights.get(label).copied().unwrap_or(0.0);
+            wanted.resolve(&classes, &classes.iter().map(total).collect::<Vec<_>>())?
+        }
+        None => vec![],
     };
     let schema: Schema = prepared.schema(task, classes.len(), overview.rows as usize);
     let params = Values::parse(info.name, info.params, &request.params)?;
@@ -441,6 +469,7 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
             task,
             classes: classes.clone(),
             rows: overview.rows,
+            class_weight: class_weight.clone(),
             state: job.state()?,
         };
         let Some(partial) = run(&order(work)?)? else {

@@ -5,6 +5,7 @@
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
 //!   [`fingerprint`] are its steps.
+//! - [`decision`]: from probabilities to decisions.
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is.
 //! - `dense`: the inner loops of linear algebra that learners share.
@@ -12,6 +13,7 @@
 
 pub mod algorithms;
 pub mod artifact;
+pub mod decision;
 mod dense;
 pub mod error;
 pub mod fingerprint;

@@ -5,6 +5,7 @@
 
 use crate::algorithms;
 use crate::artifact::{self, Card};
+use crate::decision::{self, ClassWeight};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::fingerprint;
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
@@ -44,6 +45,8 @@ pub struct Request {
     pub offset: Option<String>,
     /// A column of groups: queries to rank within, clusters of dependent rows.
     pub group: Option<String>,
+    /// What classes weigh, and how probabilities become decisions.
+    pub decision: decision::Options,
     /// How rows are held out.
     pub split: Split,
     /// The column that `Split::Time` orders by.
@@ -101,6 +104,7 @@ pub fn check(request: &Request) -> Result<()> {
     let info = algorithm.info();
     Values::parse(info.name, info.params, &request.params)?;
     Options::parse(&request.preprocess, info.input)?;
+    request.decision.check()?;
     if request.target.is_none() {
         info.unsupervised()?;
     }
@@ -162,6 +166,7 @@ pub(crate) struct Setting<'a> {
     weight: Vec<f64>,
     offset: Vec<f64>,
     group: Vec<u64>,
+    class_weight: Option<ClassWeight>,
     pub(crate) request: &'a Request,
 }
 
@@ -263,8 +268,10 @@ impl<'a> Setting<'a> {
             weight: read_role(frame, &request.weight, roles::weight)?,
             offset: read_role(frame, &request.offset, roles::offset)?,
             group: read_role(frame, &request.group, roles::group)?,
+            class_weight: request.decision.class_weight()?,
             request,
         };
+        request.decision.check_task(setting.target.task)?;
         if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
             return Err(Error::new(
                 Kind::Parameter,
@@ -356,7 +363,9 @@ impl<'a> Setting<'a> {
                 mib(needed)
             )));
         }
-        let source = FrameRows::bind(self.frame, &prepared, rows, self.roles(), Some(self.request.seed))?;
+        let weight = self.weighted(rows)?;
+        let roles = Roles { weight: weight.as_deref().unwrap_or(&self.weight), ..self.roles() };
+        let source = FrameRows::bind(self.frame, &prepared, rows, roles, Some(self.request.seed))?;
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let payload = recipe.algorithm.fit(&recipe.params, &schema, &source, cx)?;
@@ -384,6 +393,20 @@ impl<'a> Setting<'a> {
         let group = pick(&self.group, rows);
         let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
         Ok(measure(self.target.task, self.target.classes.len(), &scores, roles))
+    }
+
+    /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
+    fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+        let Some(class_weight) = &self.class_weight else { return Ok(None) };
+        let weight = |row: usize| if self.weight.is_empty() { 1.0 } else { self.weight[row] };
+        let mut totals = vec![0.0; self.target.classes.len()];
+        for row in rows {
+            totals[self.target.y[*row as usize] as usize] += weight(*row as usize);
+        }
+        let classes = class_weight.resolve(&self.target.classes, &totals)?;
+        Ok(Some(
+            self.target.y.iter().enumerate().map(|(row, y)| weight(row) * classes[*y as usize]).collect(),
+        ))
     }
 
     fn roles(&self) -> Roles<'_> {

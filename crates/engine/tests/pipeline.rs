@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 use engine::artifact;
+use engine::decision::Options;
 use engine::fold::{ColumnType, Fold, SourceColumn, train_folded};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
 use engine::learner::{Cx, Silent};
@@ -67,6 +68,7 @@ fn request(algorithm: &str, target: Option<&str>) -> Request {
         weight: None,
         offset: None,
         group: None,
+        decision: Options::default(),
         split: if target.is_some() { Split::Random { test_size: 0.25 } } else { Split::None },
         time_column: None,
         folds: 0,
