@@ -11,6 +11,8 @@ mod drop_model;
 mod evaluate;
 mod fold;
 mod grant_model;
+mod importance;
+mod partial_dependence;
 mod rename_model;
 mod rollback;
 mod score;

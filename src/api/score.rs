@@ -1,4 +1,4 @@
-//! `damson.predict`, `damson.classify`, `damson.probability` and `damson.probabilities`. Their code is
+//! `damson.predict`, `damson.classify`, `damson.probability`, `damson.probabilities` and `damson.explain`. Their code is
 //! [`crate::pg::scoring`], which reads the server's call structure itself.
 
 pgrx::extension_sql!(
@@ -36,6 +36,18 @@ AS 'MODULE_PATHNAME', 'damson_probabilities';
 COMMENT ON FUNCTION damson.probabilities(text, VARIADIC "any") IS
 'The probabilities of all classes of a row, as an object with a key for each class.
 Example: SELECT c.id, damson.probabilities(''churn'', c) FROM customers c;';
+
+CREATE FUNCTION damson.explain(model text, VARIADIC features "any")
+RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_explain';
+COMMENT ON FUNCTION damson.explain(text, VARIADIC "any") IS
+'Why a row gets its score: what each column added to it, exactly.
+An object with base (the mean score of the training rows), contributions (a number a column), score (their sum: the
+prediction, or for classes the log odds) and the class that the score speaks for: the second of two, the likeliest of
+many. Trees have exact Shapley values (TreeSHAP), linear models coefficient times distance from the mean. Features are
+given as for damson.predict.
+Example: SELECT c.id, damson.explain(''churn'', c)->''contributions'' FROM customers c;';
 "#,
     name = "score",
 );

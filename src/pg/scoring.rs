@@ -15,10 +15,12 @@ use super::shim::{Record, raw};
 use crate::catalog::{self, Resolved};
 use engine::Kind;
 use engine::artifact::Card;
+use engine::explain::Explanation;
 use engine::schema::Task;
 use engine::scorer::{Row, Scorer};
 use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
+use serde_json::json;
 use std::rc::Rc;
 
 /// Models that one call site keeps at hand, for queries that name the model by a column.
@@ -31,6 +33,7 @@ enum Verb {
     Classify,
     Probability,
     Probabilities,
+    Explain,
 }
 
 impl Verb {
@@ -45,12 +48,14 @@ impl Verb {
             Verb::Classify => "classify",
             Verb::Probability => "probability",
             Verb::Probabilities => "probabilities",
+            Verb::Explain => "explain",
         }
     }
 
     /// Refuses a model that answers another question.
     fn check(self, model: &str, card: &Card) -> Result<()> {
         let (serves, instead) = match card.task {
+            _ if self == Verb::Explain => (true, ""),
             Task::Classification => (self != Verb::Predict, "classify or damson.probability"),
             Task::Embedding => (false, "embed"),
             _ => (self == Verb::Predict, "predict"),
@@ -111,12 +116,12 @@ unsafe fn text<'a>(datum: Datum) -> &'a [u8] {
     }
 }
 
-/// Scores the call's row: the model, its scores, or none for NULL. Frames from here down hold nothing to drop
-/// while they call the server without a guard.
+/// Sets the call's row: the model, its row and the class asked for, or none for NULL. Frames from here down hold
+/// nothing to drop while they call the server without a guard.
 ///
 /// SAFETY: the structure of a call of a scoring function.
 #[inline(always)]
-unsafe fn score<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Scorer, &'a [f64], usize)>> {
+unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Scorer, &'a mut Row, usize)>> {
     // SAFETY: `fn_extra` is ours, and the function's own call is the only one that uses it.
     unsafe {
         let first = verb.first();
@@ -187,11 +192,11 @@ unsafe fn score<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a 
         } else {
             0
         };
-        Ok(Some((scorer, scorer.score(row)?, class)))
+        Ok(Some((scorer, row, class)))
     }
 }
 
-/// SAFETY: as for `score`.
+/// SAFETY: as for `set`.
 #[cold]
 unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
     // SAFETY: the site lives in the context that `fn_extra` lives in, and is dropped with it.
@@ -277,21 +282,38 @@ fn probabilities(card: &Card, scores: &[f64]) -> Jsonb {
     Jsonb(serde_json::Value::Object(pairs.collect()).to_string())
 }
 
+/// `{"class": ..., "base": ..., "score": ..., "contributions": {"column": part, ...}}`.
+fn explanation(card: &Card, found: &Explanation) -> Jsonb {
+    let parts = card.inputs.iter().map(|i| i.name.clone()).zip(found.contributions.iter().map(|p| json!(p)));
+    let mut document = json!({
+        "base": found.base, "score": found.score,
+        "contributions": serde_json::Value::Object(parts.collect()),
+    });
+    if let Some(class) = found.class.and_then(|c| card.classes.get(c)) {
+        document["class"] = json!(class);
+    }
+    Jsonb(document.to_string())
+}
+
 /// SAFETY: the structure of a call of a scoring function.
 #[inline(always)]
 unsafe fn answer(
     fcinfo: FunctionCallInfo,
     verb: Verb,
-    make: impl FnOnce(&Scorer, &[f64], usize) -> Datum,
+    make: impl FnOnce(&Scorer, &mut Row, usize) -> Result<Datum>,
 ) -> Datum {
     // SAFETY: the caller's promise.
-    match unsafe { score(fcinfo, verb) } {
-        Ok(Some((scorer, scores, class))) => make(scorer, scores, class),
+    let made = match unsafe { set(fcinfo, verb) } {
+        Ok(Some((scorer, row, class))) => make(scorer, row, class),
         Ok(None) => {
             // SAFETY: the caller's promise.
             unsafe { (*fcinfo).isnull = true };
-            Datum::null()
+            return Datum::null();
         }
+        Err(e) => Err(e),
+    };
+    match made {
+        Ok(datum) => datum,
         Err(e) => error::raise(e),
     }
 }
@@ -324,13 +346,18 @@ macro_rules! scoring_function {
 
 scoring_function! {
     /// `damson.predict`.
-    damson_predict, pg_finfo_damson_predict, Verb::Predict, |_, scores, _| float8(scores[0]);
+    damson_predict, pg_finfo_damson_predict, Verb::Predict,
+        |scorer, row, _| Ok(float8(scorer.score(row)?[0]));
     /// `damson.classify`.
     damson_classify, pg_finfo_damson_classify, Verb::Classify,
-        |scorer, scores, _| datum::text(&scorer.card().classes[Scorer::best(scores)]);
+        |scorer, row, _| Ok(datum::text(&scorer.card().classes[Scorer::best(scorer.score(row)?)]));
     /// `damson.probability`.
-    damson_probability, pg_finfo_damson_probability, Verb::Probability, |_, scores, class| float8(scores[class]);
+    damson_probability, pg_finfo_damson_probability, Verb::Probability,
+        |scorer, row, class| Ok(float8(scorer.score(row)?[class]));
     /// `damson.probabilities`.
     damson_probabilities, pg_finfo_damson_probabilities, Verb::Probabilities,
-        |scorer, scores, _| probabilities(scorer.card(), scores).write();
+        |scorer, row, _| Ok(probabilities(scorer.card(), scorer.score(row)?).write());
+    /// `damson.explain`.
+    damson_explain, pg_finfo_damson_explain, Verb::Explain,
+        |scorer, row, _| Ok(explanation(scorer.card(), &scorer.explain(row)?).write());
 }

@@ -203,6 +203,11 @@ pub trait Model: Send + Sync + 'static {
     fn importance(&self, _schema: &Schema) -> Vec<f64> {
         vec![]
     }
+    /// How many splits of the model's trees ask about each feature, in the order of `schema.features`; empty where
+    /// there are no trees.
+    fn splits(&self, _schema: &Schema) -> Vec<f64> {
+        vec![]
+    }
     /// The coefficients with their statistics, in the order to be shown; empty where the model has none.
     fn coefficients(&self, _schema: &Schema) -> Vec<Coefficient> {
         vec![]

@@ -7,7 +7,8 @@
 //!   [`fingerprint`] are its steps.
 //! - [`decision`]: from probabilities to decisions.
 //! - [`fold`]: the same training through a server's aggregate.
-//! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is.
+//! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
+//!   [`explain`]: why it says so.
 //! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
 
@@ -16,6 +17,7 @@ pub mod artifact;
 pub mod decision;
 mod dense;
 pub mod error;
+pub mod explain;
 pub mod fingerprint;
 pub mod fold;
 pub mod frame;

@@ -129,7 +129,7 @@ impl Schema {
 /// except at those. `y`, `weight` and `offset` are finite. `offset` has `n` values that are added to the linear
 /// predictor (or none), `group` the number of each row's group (or none): a query to rank within, a cluster of
 /// dependent rows. Group numbers are hashes of the group's value, the same on every shard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Chunk<'a> {
     /// Rows in the block.
     pub rows: usize,

@@ -14,18 +14,18 @@ use rayon::prelude::*;
 
 /// A model that is ready to score. Shared between callers; each brings its own [`Row`].
 pub struct Scorer {
-    card: Card,
-    prepared: Prepared,
-    schema: Schema,
-    model: Box<dyn Model>,
+    pub(crate) card: Card,
+    pub(crate) prepared: Prepared,
+    pub(crate) schema: Schema,
+    pub(crate) model: Box<dyn Model>,
     plain: Option<Vec<Number>>,
     bytes: usize,
 }
 
 /// The scratch of one caller: a row's features and its scores, used again and again.
 pub struct Row {
-    x: Vec<f64>,
-    image: Vec<u8>,
+    pub(crate) x: Vec<f64>,
+    pub(crate) image: Vec<u8>,
     out: Vec<f64>,
 }
 
@@ -152,16 +152,7 @@ impl Scorer {
     /// Scores a row whose inputs are all set: the prediction, the cluster, or a probability a class.
     #[inline]
     pub fn score<'r>(&self, row: &'r mut Row) -> Result<&'r [f64]> {
-        let chunk = Chunk {
-            rows: 1,
-            first: 0,
-            x: &row.x,
-            images: &row.image,
-            y: &[],
-            weight: &[],
-            offset: &[],
-            group: &[],
-        };
+        let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, ..Chunk::default() };
         self.model.score(&chunk, &mut row.out)?;
         Ok(&row.out)
     }

@@ -185,6 +185,11 @@ impl Prepared {
             .collect()
     }
 
+    /// Sums values of features by input.
+    pub fn by_input(&self, features: &[f64]) -> Vec<f64> {
+        self.offsets.windows(2).map(|w| features[w[0]..w[1]].iter().sum()).collect()
+    }
+
     /// Bytes that it holds, for a cache's bound.
     pub fn bytes(&self) -> usize {
         let encoder = |e: &Encoder| match e {
@@ -233,6 +238,8 @@ pub struct FrameRows<'a> {
     columns: Vec<usize>,
     rows: &'a [u32],
     roles: Roles<'a>,
+    /// An input whose values come from other rows, one for each of `rows`.
+    replaced: Option<(usize, Vec<u32>)>,
     /// For text columns: the code of each dictionary entry.
     codes: Vec<Vec<u32>>,
     /// The seed of cross-fitting, when these are the rows that the preprocessing was learnt on.
@@ -281,7 +288,17 @@ impl<'a> FrameRows<'a> {
             });
             columns.push(position);
         }
-        Ok(FrameRows { frame, prepared, columns, rows, roles, codes, training })
+        Ok(FrameRows { frame, prepared, columns, rows, roles, replaced: None, codes, training })
+    }
+
+    /// Takes the values of one input from other rows, one for each row given.
+    pub fn replace(&mut self, input: usize, rows: Vec<u32>) {
+        self.replaced = (rows.len() == self.rows.len()).then_some((input, rows));
+    }
+
+    /// Takes all values from their own rows again.
+    pub fn restore(&mut self) {
+        self.replaced = None;
     }
 
     fn read_column(&self, input: usize, rows: &[u32], into: &mut Buffer) -> Result<()> {
@@ -347,6 +364,10 @@ impl Rows for FrameRows<'_> {
         into.x.resize(rows.len() * self.prepared.width(), 0.0);
         into.images.resize(rows.len() * self.prepared.image().map_or(0, |s| s.bytes()), 0);
         for input in 0..self.columns.len() {
+            let rows = match &self.replaced {
+                Some((replaced, others)) if *replaced == input => &others[range.clone()],
+                _ => rows,
+            };
             self.read_column(input, rows, into)?;
         }
         let Roles { y, weight, offset, group } = self.roles;

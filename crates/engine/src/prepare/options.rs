@@ -63,7 +63,7 @@ impl Part {
 
 /// Year, month and day of a day counted from 2000-01-01, proleptic Gregorian (Hinnant, "chrono-compatible
 /// low-level date algorithms").
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 730_425; // days from 0000-03-01
     let era = z.div_euclid(146_097);
     let doe = z.rem_euclid(146_097);

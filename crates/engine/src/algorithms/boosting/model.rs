@@ -1,6 +1,7 @@
 //! The model: boosted trees, and how they score.
 
 use super::super::trees::nodes::{ABREAST, Trees, damaged};
+use super::super::trees::shap::Shap;
 use super::params::Objective;
 use crate::error::Result;
 use crate::learner::Model;
@@ -135,6 +136,27 @@ impl Model for Boosted {
             facts.push(("validation loss".into(), format!("{loss:.6}")));
         }
         facts
+    }
+
+    fn splits(&self, schema: &Schema) -> Vec<f64> {
+        self.trees.splits_by_feature(schema.width())
+    }
+
+    fn explain(&self, chunk: &Chunk, out: &mut Vec<f64>) -> Result<bool> {
+        let (k, width) = (self.base.len(), chunk.width() + 1);
+        out.resize(chunk.rows * k * width, 0.0);
+        let mut shap = Shap::default();
+        for (i, out) in out.chunks_exact_mut(k * width).enumerate() {
+            for (phi, base) in out.chunks_exact_mut(width).zip(&self.base) {
+                phi.fill(0.0);
+                phi[width - 1] = *base;
+            }
+            for tree in 0..self.trees.len() {
+                let phi = &mut out[tree % k * width..(tree % k + 1) * width];
+                shap.add(&self.trees, tree, chunk.row(i), &|leaf| self.trees.nodes[leaf as usize].value, phi);
+            }
+        }
+        Ok(true)
     }
 
     fn importance(&self, schema: &Schema) -> Vec<f64> {

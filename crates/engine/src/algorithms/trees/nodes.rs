@@ -76,14 +76,14 @@ impl Trees {
     pub fn leaf(&self, root: u32, row: &[f64]) -> u32 {
         let mut at = root;
         while self.nodes[at as usize].child != 0 {
-            at = self.step(at, row);
+            at = self.next(at, row);
         }
         at
     }
 
     /// Where a row that is at `at` goes next: to a child, or nowhere from a leaf.
     #[inline]
-    fn step(&self, at: u32, row: &[f64]) -> u32 {
+    pub fn next(&self, at: u32, row: &[f64]) -> u32 {
         let node = &self.nodes[at as usize];
         let x = row[node.feature as usize];
         let left = if node.set != NUMERIC {
@@ -103,7 +103,7 @@ impl Trees {
         loop {
             let mut moved = 0;
             for (at, row) in at.iter_mut().zip(rows.chunks_exact(features)) {
-                let next = self.step(*at, row);
+                let next = self.next(*at, row);
                 moved |= next ^ *at;
                 *at = next;
             }
@@ -125,6 +125,17 @@ impl Trees {
                 self.nodes.iter().filter(|n| n.child != 0 && n.set != NUMERIC).map(|n| n.set + 1).max();
             self.sets.truncate(used.unwrap_or(0) as usize);
         }
+    }
+
+    /// How many questions ask about each feature.
+    pub fn splits_by_feature(&self, features: usize) -> Vec<f64> {
+        let mut counts = vec![0.0; features];
+        for node in self.nodes.iter().filter(|n| n.child != 0) {
+            if let Some(count) = counts.get_mut(node.feature as usize) {
+                *count += 1.0;
+            }
+        }
+        counts
     }
 
     /// What each feature's questions gained in all.

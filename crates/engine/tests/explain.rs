@@ -1,0 +1,136 @@
+//! Explanations through the whole pipeline: parts sum to the score, importances find what matters, dependence is
+//! that of scikit-learn's definition.
+
+#![allow(clippy::unwrap_used)]
+
+use engine::explain::Importance;
+use engine::frame::{Column, Data, Dictionary, Frame, Value};
+use engine::learner::{Cx, Silent};
+use engine::scorer::Scorer;
+use engine::split::Split;
+use engine::train::{Request, train};
+use std::sync::atomic::AtomicBool;
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+fn cx() -> Cx<'static> {
+    Cx { seed: 3, stop: &GO, observer: &Silent }
+}
+
+/// 600 rows: y is 3 a + (5 where color is red) + a little of b; c is noise.
+fn frame() -> Frame {
+    let n = 600u32;
+    let noise = |i: u32, salt: u32| {
+        f64::from((i.wrapping_mul(2654435761) ^ salt.wrapping_mul(40503)) >> 16 & 1023) / 512.0 - 1.0
+    };
+    let column = |name: &str, data| Column { name: name.into(), data, missing: vec![] };
+    let a: Vec<f64> = (0..n).map(|i| noise(i, 1)).collect();
+    let b: Vec<f64> = (0..n).map(|i| noise(i, 2)).collect();
+    let c: Vec<f64> = (0..n).map(|i| noise(i, 3)).collect();
+    let mut colors = Dictionary::default();
+    for i in 0..n {
+        let code = colors.intern(["red", "green", "blue"][(i % 3) as usize]);
+        colors.codes.push(code);
+    }
+    let y: Vec<f64> =
+        (0..n as usize).map(|i| 3.0 * a[i] + if i % 3 == 0 { 5.0 } else { 0.0 } + 0.2 * b[i]).collect();
+    let class = y.iter().map(|y| u8::from(*y > 1.5)).collect();
+    let columns = vec![
+        column("a", Data::F64(a)),
+        column("b", Data::F64(b)),
+        column("c", Data::F64(c)),
+        column("color", Data::Text(colors)),
+        column("y", Data::F64(y)),
+        column("class", Data::Bool(class)),
+    ];
+    Frame { columns, rows: n as usize }
+}
+
+fn trained(algorithm: &str, target: &str) -> Scorer {
+    let request = Request {
+        algorithm: algorithm.into(),
+        params: "{}".into(),
+        preprocess: "{}".into(),
+        target: Some(target.into()),
+        task: None,
+        features: Some(["a", "b", "c", "color"].map(String::from).to_vec()),
+        weight: None,
+        offset: None,
+        group: None,
+        split: Split::None,
+        time_column: None,
+        folds: 0,
+        seed: 3,
+        max_memory: 1 << 32,
+    };
+    Scorer::load(&train(frame(), &request, &cx()).unwrap().artifact).unwrap()
+}
+
+#[test]
+fn contributions_sum_to_the_score() {
+    let frame = frame();
+    for (algorithm, target) in [("boosting", "y"), ("boosting", "class")] {
+        let scorer = trained(algorithm, target);
+        let mut row = scorer.row();
+        for i in [0usize, 1, 2, 77, 599] {
+            for input in 0..4 {
+                scorer.set(&mut row, input, frame.columns[input].value(i)).unwrap();
+            }
+            let told = scorer.explain(&mut row).unwrap();
+            let sum = told.base + told.contributions.iter().sum::<f64>();
+            assert!((sum - told.score).abs() < 1e-9);
+            let scores = scorer.score(&mut row).unwrap();
+            let expected = if target == "y" { scores[0] } else { (scores[1] / scores[0]).ln() };
+            assert!(
+                (told.score - expected).abs() < 1e-6 * expected.abs().max(1.0),
+                "{algorithm}: {told:?} {expected}"
+            );
+            assert_eq!(told.class, (target == "class").then_some(1));
+        }
+    }
+}
+
+#[test]
+fn importances_rank_what_matters_first() {
+    let frame = frame();
+    let scorer = trained("boosting", "y");
+    let by_gain = scorer.importance(Importance::Gain).unwrap();
+    let names: Vec<&str> = by_gain.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names[..3], ["color", "a", "b"]);
+    assert!((by_gain.iter().map(|r| r.importance).sum::<f64>() - 1.0).abs() < 1e-12);
+    assert!(scorer.importance(Importance::Split).unwrap().iter().all(|r| r.importance.fract() == 0.0));
+    let shuffled = scorer.permutation_importance(&frame, None, 5, 10_000, 1, &cx()).unwrap();
+    let names: Vec<&str> = shuffled.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names[..2], ["color", "a"]);
+    let noise = shuffled.iter().find(|r| r.name == "c").unwrap();
+    assert!(noise.importance.abs() < 0.1 * shuffled[0].importance, "{shuffled:?}");
+    let again = scorer.permutation_importance(&frame, None, 5, 10_000, 1, &cx()).unwrap();
+    assert_eq!(shuffled, again);
+}
+
+#[test]
+fn dependence_is_the_mean_score_with_the_value_put_in() {
+    let frame = frame();
+    let scorer = trained("boosting", "y");
+    let points = scorer.partial_dependence(&frame, "color", None, 20, 10_000, 0, &cx()).unwrap();
+    let values: Vec<&str> = points.iter().map(|p| p.value.as_str()).collect();
+    assert_eq!(values, ["blue", "green", "red"]);
+    let mut row = scorer.row();
+    for point in &points {
+        let mut sum = 0.0;
+        for i in 0..frame.rows {
+            for input in 0..3 {
+                scorer.set(&mut row, input, frame.columns[input].value(i)).unwrap();
+            }
+            scorer.set(&mut row, 3, Value::Text(&point.value)).unwrap();
+            sum += scorer.score(&mut row).unwrap()[0];
+        }
+        assert!((point.average - sum / frame.rows as f64).abs() < 1e-9);
+    }
+    assert!(points[2].average - points[0].average > 4.0);
+    let points = scorer.partial_dependence(&frame, "a", None, 11, 10_000, 0, &cx()).unwrap();
+    assert_eq!(points.len(), 11);
+    assert!(points.windows(2).all(|w| w[0].number < w[1].number));
+    assert!(points[10].average > points[0].average + 3.0);
+    assert!(scorer.partial_dependence(&frame, "y", None, 11, 100, 0, &cx()).is_err());
+}
