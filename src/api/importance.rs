@@ -6,7 +6,7 @@ use crate::pg::error::{Error, Result, answer};
 use crate::pg::query::{self, Wanted};
 use crate::pg::{settings, work};
 use engine::Kind;
-use engine::explain::{Importance, Ranked};
+use engine::explain::{Draw, Importance, Ranked};
 use pgrx::prelude::*;
 
 #[pg_extern(sql = r#"
@@ -57,7 +57,7 @@ fn importance(
                 let title = work::Title { verb: "importance", object: &resolved.model };
                 let seed = seed.unwrap_or(0) as u64;
                 let work = work::run(title, seed, |cx| {
-                    scorer.permutation_importance(&frame, target, repeats, most, seed, cx)
+                    scorer.permutation_importance(&frame, target, repeats, Draw { most, seed }, cx)
                 })?;
                 Ok::<Vec<Ranked>, Error>(work.value)
             }

@@ -6,6 +6,7 @@ use crate::pg::datum::Text;
 use crate::pg::error::answer;
 use crate::pg::query::{self, Wanted};
 use crate::pg::{settings, work};
+use engine::explain::Draw;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = r#"
@@ -48,7 +49,7 @@ fn partial_dependence(
         let title = work::Title { verb: "dependence", object: &resolved.model };
         let seed = seed.unwrap_or(0) as u64;
         let work = work::run(title, seed, |cx| {
-            scorer.partial_dependence(&frame, &feature, class, points, most, seed, cx)
+            scorer.partial_dependence(&frame, &feature, class, points, Draw { most, seed }, cx)
         })?;
         Ok(work.value)
     });

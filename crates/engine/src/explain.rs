@@ -29,6 +29,15 @@ pub struct Explanation {
     pub contributions: Vec<f64>,
 }
 
+/// Which rows of a frame are looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw {
+    /// At most so many.
+    pub most: usize,
+    /// The seed that they are drawn by, and shuffled.
+    pub seed: u64,
+}
+
 /// How an input's importance was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Importance {
@@ -143,8 +152,7 @@ impl Scorer {
     }
 
     /// How much worse the task's headline metric becomes when an input's values are shuffled: the mean over
-    /// `repeats` (Breiman 2001, Fisher et al. 2019; scikit-learn's `permutation_importance`). At most `most` rows,
-    /// drawn by `seed`, are used.
+    /// `repeats` (Breiman 2001, Fisher et al. 2019; scikit-learn's `permutation_importance`).
     ///
     /// # Errors
     /// Those of evaluation; a metric that is undefined for the rows.
@@ -153,11 +161,10 @@ impl Scorer {
         frame: &Frame,
         target: Option<&str>,
         repeats: usize,
-        most: usize,
-        seed: u64,
+        draw: Draw,
         cx: &Cx,
     ) -> Result<Vec<Ranked>> {
-        let rows = drawn(frame, most, seed)?;
+        let rows = draw.rows(frame)?;
         let Some(name) = target.or(self.card.target.as_deref()).filter(|_| self.card.task.supervised())
         else {
             return Err(Error::new(
@@ -187,7 +194,7 @@ impl Scorer {
                 cx.check()?;
                 let done = input * repeats + repeat;
                 cx.observer.progress(done, self.card.inputs.len() * repeats, "shuffle");
-                source.replace(input, shuffled(rows.iter().copied(), seed.wrapping_add(done as u64)));
+                source.replace(input, shuffled(rows.iter().copied(), draw.seed.wrapping_add(done as u64)));
                 let loss = whole - quality(&source)?;
                 losses.push(if headline.larger_is_better { loss } else { -loss });
             }
@@ -205,7 +212,7 @@ impl Scorer {
 
     /// The mean score of the rows when input `name` has each of up to `points` values that occur: all where there
     /// are few, the most frequent texts, else quantiles between the 5th and the 95th percentile (Friedman 2001). `class` is
-    /// the class whose probability is averaged. At most `most` rows, drawn by `seed`, are used.
+    /// the class whose probability is averaged.
     ///
     /// # Errors
     /// An input or class that the model does not have, a column without values.
@@ -215,8 +222,7 @@ impl Scorer {
         name: &str,
         class: Option<usize>,
         points: usize,
-        most: usize,
-        seed: u64,
+        draw: Draw,
         cx: &Cx,
     ) -> Result<Vec<Point>> {
         let Some(input) = self.card.inputs.iter().position(|i| i.name == name) else {
@@ -224,7 +230,7 @@ impl Scorer {
             return Err(Error::new(Kind::UnknownColumn, format!("the model does not read \"{name}\""))
                 .hint(format!("It reads: {}.", names.join(", "))));
         };
-        let rows = drawn(frame, most, seed)?;
+        let rows = draw.rows(frame)?;
         let column = &frame.columns[frame.position(name)?];
         let mut source = FrameRows::bind(frame, &self.prepared, &rows, Roles::default(), None)?;
         let mut found = vec![];
@@ -253,18 +259,20 @@ fn ranked(mut found: Vec<Ranked>) -> Vec<Ranked> {
     found
 }
 
-/// Up to `most` rows of a frame, in order.
-fn drawn(frame: &Frame, most: usize, seed: u64) -> Result<Vec<u32>> {
-    if frame.rows == 0 {
-        return Err(Error::new(Kind::Data, "the source has no rows, expected one or more"));
+impl Draw {
+    /// The rows, in order.
+    fn rows(self, frame: &Frame) -> Result<Vec<u32>> {
+        if frame.rows == 0 {
+            return Err(Error::new(Kind::Data, "the source has no rows, expected one or more"));
+        }
+        if frame.rows <= self.most {
+            return Ok((0..frame.rows as u32).collect());
+        }
+        let mut rows = shuffled(0..frame.rows as u32, self.seed);
+        rows.truncate(self.most);
+        rows.sort_unstable();
+        Ok(rows)
     }
-    if frame.rows <= most {
-        return Ok((0..frame.rows as u32).collect());
-    }
-    let mut rows = shuffled(0..frame.rows as u32, seed);
-    rows.truncate(most);
-    rows.sort_unstable();
-    Ok(rows)
 }
 
 /// Rows that have the values to look at, in the order of the values.

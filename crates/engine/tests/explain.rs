@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use engine::explain::Importance;
+use engine::explain::{Draw, Importance};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
 use engine::learner::{Cx, Silent};
 use engine::scorer::Scorer;
@@ -99,12 +99,14 @@ fn importances_rank_what_matters_first() {
     assert_eq!(names[..3], ["color", "a", "b"]);
     assert!((by_gain.iter().map(|r| r.importance).sum::<f64>() - 1.0).abs() < 1e-12);
     assert!(scorer.importance(Importance::Split).unwrap().iter().all(|r| r.importance.fract() == 0.0));
-    let shuffled = scorer.permutation_importance(&frame, None, 5, 10_000, 1, &cx()).unwrap();
+    let shuffled =
+        scorer.permutation_importance(&frame, None, 5, Draw { most: 10_000, seed: 1 }, &cx()).unwrap();
     let names: Vec<&str> = shuffled.iter().map(|r| r.name.as_str()).collect();
     assert_eq!(names[..2], ["color", "a"]);
     let noise = shuffled.iter().find(|r| r.name == "c").unwrap();
     assert!(noise.importance.abs() < 0.1 * shuffled[0].importance, "{shuffled:?}");
-    let again = scorer.permutation_importance(&frame, None, 5, 10_000, 1, &cx()).unwrap();
+    let again =
+        scorer.permutation_importance(&frame, None, 5, Draw { most: 10_000, seed: 1 }, &cx()).unwrap();
     assert_eq!(shuffled, again);
 }
 
@@ -112,7 +114,8 @@ fn importances_rank_what_matters_first() {
 fn dependence_is_the_mean_score_with_the_value_put_in() {
     let frame = frame();
     let scorer = trained("boosting", "y");
-    let points = scorer.partial_dependence(&frame, "color", None, 20, 10_000, 0, &cx()).unwrap();
+    let points =
+        scorer.partial_dependence(&frame, "color", None, 20, Draw { most: 10_000, seed: 0 }, &cx()).unwrap();
     let values: Vec<&str> = points.iter().map(|p| p.value.as_str()).collect();
     assert_eq!(values, ["blue", "green", "red"]);
     let mut row = scorer.row();
@@ -128,9 +131,10 @@ fn dependence_is_the_mean_score_with_the_value_put_in() {
         assert!((point.average - sum / frame.rows as f64).abs() < 1e-9);
     }
     assert!(points[2].average - points[0].average > 4.0);
-    let points = scorer.partial_dependence(&frame, "a", None, 11, 10_000, 0, &cx()).unwrap();
+    let points =
+        scorer.partial_dependence(&frame, "a", None, 11, Draw { most: 10_000, seed: 0 }, &cx()).unwrap();
     assert_eq!(points.len(), 11);
     assert!(points.windows(2).all(|w| w[0].number < w[1].number));
     assert!(points[10].average > points[0].average + 3.0);
-    assert!(scorer.partial_dependence(&frame, "y", None, 11, 100, 0, &cx()).is_err());
+    assert!(scorer.partial_dependence(&frame, "y", None, 11, Draw { most: 100, seed: 0 }, &cx()).is_err());
 }
