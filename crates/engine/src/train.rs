@@ -59,6 +59,29 @@ pub struct Request {
     pub max_memory: u64,
 }
 
+impl Default for Request {
+    /// Boosting with its defaults on all rows, without a target.
+    fn default() -> Self {
+        Request {
+            algorithm: "boosting".into(),
+            params: "{}".into(),
+            preprocess: "{}".into(),
+            target: None,
+            task: None,
+            features: None,
+            weight: None,
+            offset: None,
+            group: None,
+            decision: Default::default(),
+            split: Split::None,
+            time_column: None,
+            folds: 0,
+            seed: 0,
+            max_memory: u64::MAX,
+        }
+    }
+}
+
 /// A metric of a whole model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metric {

@@ -7,7 +7,6 @@ use engine::explain::{Draw, Importance};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
 use engine::learner::{Cx, Silent};
 use engine::scorer::Scorer;
-use engine::split::Split;
 use engine::train::{Request, train};
 use std::sync::atomic::AtomicBool;
 
@@ -47,22 +46,9 @@ fn frame() -> Frame {
 }
 
 fn trained(algorithm: &str, target: &str) -> Scorer {
-    let request = Request {
-        algorithm: algorithm.into(),
-        params: "{}".into(),
-        preprocess: "{}".into(),
-        target: Some(target.into()),
-        task: None,
-        features: Some(["a", "b", "c", "color"].map(String::from).to_vec()),
-        weight: None,
-        offset: None,
-        group: None,
-        split: Split::None,
-        time_column: None,
-        folds: 0,
-        seed: 3,
-        max_memory: 1 << 32,
-    };
+    let features = ["a", "b", "c", "color"].map(String::from).to_vec();
+    let (algorithm, target) = (algorithm.into(), Some(target.into()));
+    let request = Request { algorithm, target, features: Some(features), seed: 3, ..Request::default() };
     Scorer::load(&train(frame(), &request, &cx()).unwrap().artifact).unwrap()
 }
 

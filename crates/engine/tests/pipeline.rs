@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 use engine::artifact;
-use engine::decision::Options;
 use engine::fold::{ColumnType, Fold, SourceColumn, train_folded};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
 use engine::learner::{Cx, Silent};
@@ -60,20 +59,12 @@ fn request(algorithm: &str, target: Option<&str>) -> Request {
     let features = ["x", "z", "n", "flag", "color", "day", "v"].map(String::from).to_vec();
     Request {
         algorithm: algorithm.into(),
-        params: "{}".into(),
-        preprocess: "{}".into(),
         target: target.map(String::from),
-        task: None,
         features: Some(features),
-        weight: None,
-        offset: None,
-        group: None,
-        decision: Options::default(),
         split: if target.is_some() { Split::Random { test_size: 0.25 } } else { Split::None },
-        time_column: None,
-        folds: 0,
         seed: 7,
         max_memory: 1 << 32,
+        ..Request::default()
     }
 }
 
