@@ -5,6 +5,7 @@
 mod algorithms;
 #[cfg(feature = "bench")]
 mod bench;
+mod correlation;
 mod deploy;
 mod describe;
 mod drop_model;
@@ -16,5 +17,7 @@ mod partial_dependence;
 mod rename_model;
 mod rollback;
 mod score;
+mod statistical_test;
+mod summarize;
 mod train;
 mod version;

@@ -27,6 +27,7 @@ pub use resolve::{Resolved, resolve};
 
 pgrx::extension_sql_file!("../../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../../sql/views.sql", name = "views", requires = ["catalog"]);
+pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.
 const SCHEMA: &CStr = c"damson_catalog";

@@ -9,6 +9,7 @@
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
+//! - [`statistics`]: columns summed up, correlated and tested, beside the models.
 //! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
 
@@ -30,6 +31,7 @@ pub mod run;
 pub mod schema;
 pub mod scorer;
 pub mod split;
+pub mod statistics;
 pub mod target;
 pub mod train;
 pub mod wire;
