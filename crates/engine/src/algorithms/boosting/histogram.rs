@@ -5,6 +5,8 @@
 //! the sums are unpacked into pairs of `i64`. Integer sums are exact: they depend on no order.
 
 use super::super::trees::bins::Bins;
+use super::super::trees::nodes::{BinSet, has};
+use super::lanes::{self, Lanes};
 use crate::error::Result;
 use crate::learner::Cx;
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub const RUN: usize = 4096;
 /// Rows brought together before they are summed.
 const NEAR: usize = 64;
-/// Features side by side in a panel, at most.
+/// Lanes that are summed side by side, at most.
 const PANEL: usize = 32;
 
 /// What integer gradients stand for.
@@ -98,28 +100,18 @@ impl Layout {
     }
 }
 
-/// Binned rows, one byte a value: features side by side in panels, each panel row by row.
+/// Binned rows, row by row: a byte for each lane. Lanes are features, or several features that share one
+/// ([`super::lanes`]).
 #[derive(Default)]
 pub struct Panels {
-    /// Features in all.
-    features: usize,
-    panels: Vec<Panel>,
+    lanes: Lanes,
+    bins: Vec<u8>,
     /// Packed sums, one array a lane.
     sums: Vec<[i64; 256]>,
-}
-
-struct Panel {
-    /// Lanes: features, rounded up to a width that has a kernel.
-    width: usize,
-    bins: Vec<u8>,
-}
-
-/// Which rows to sum.
-pub enum Pick<'a> {
-    /// All of them.
-    All,
-    /// These.
-    Some(&'a [u32]),
+    /// Rows summed since the sums were last unpacked.
+    pending: usize,
+    /// Unpacked sums.
+    out: Vec<i64>,
 }
 
 macro_rules! by_width {
@@ -138,92 +130,112 @@ macro_rules! by_width {
 }
 
 impl Panels {
-    /// Room for so many features.
+    /// Room for so many features, each with a lane of its own.
     pub fn new(features: usize, rows: usize) -> Panels {
-        let widths =
-            (0..features.div_ceil(PANEL)).map(|p| (features - p * PANEL).min(PANEL).next_multiple_of(4));
-        let panels = widths.map(|width| Panel { width, bins: Vec::with_capacity(width * rows) }).collect();
-        Panels { features, panels, sums: vec![[0; 256]; features.next_multiple_of(4)] }
+        let lanes = Lanes::apart(features);
+        let bins = Vec::with_capacity(lanes.stride() * rows);
+        Panels { sums: vec![[0; 256]; lanes.stride()], lanes, bins, pending: 0, out: vec![] }
     }
 
-    /// Adds rows without values, to be filled by [`Panels::column`].
+    /// Adds rows without values, to be filled by [`Panels::column_mut`].
     pub fn grow(&mut self, rows: usize) {
-        self.panels.iter_mut().for_each(|p| p.bins.resize(p.bins.len() + rows * p.width, 0));
+        self.bins.resize(self.bins.len() + rows * self.lanes.stride(), 0);
     }
 
-    /// A feature's bins of the rows from `from` on.
+    /// A feature's bins of the rows from `from` on, before [`Panels::share`].
     pub fn column_mut(&mut self, feature: usize, from: usize) -> impl Iterator<Item = &mut u8> {
-        let (panel, lane) = (feature / PANEL, feature % PANEL);
-        let panel = self.panels.get_mut(panel);
-        panel.into_iter().flat_map(move |p| p.bins.iter_mut().skip(from * p.width + lane).step_by(p.width))
+        let stride = self.lanes.stride();
+        self.bins.iter_mut().skip(from * stride + feature).step_by(stride)
     }
 
-    /// A feature's bins: a list and, for row `i`, the place `i * width + lane` in it.
-    pub fn column(&self, feature: usize) -> (&[u8], usize, usize) {
-        let panel = &self.panels[feature / PANEL];
-        (&panel.bins, panel.width, feature % PANEL)
+    /// All rows are in: lets features share lanes where they can. `layout` says how many bins each has.
+    pub fn share(&mut self, layout: &Layout, cx: &Cx) -> Result<()> {
+        self.lanes = lanes::share(&mut self.bins, layout, cx)?;
+        self.sums.truncate(self.lanes.stride());
+        Ok(())
     }
 
-    /// Sums the packed gradients of rows by bin, into pairs.
-    pub fn histogram(
-        &mut self,
-        rows: Pick,
-        packed: &[i64],
-        units: &Units,
-        layout: &Layout,
-        cx: &Cx,
-    ) -> Result<Vec<i64>> {
-        let mut out = vec![0; layout.len()];
-        let count = match rows {
-            Pick::All => packed.len(),
-            Pick::Some(rows) => rows.len(),
-        };
-        for from in (0..count).step_by(RUN) {
-            cx.check()?;
-            let to = (from + RUN).min(count);
-            for (panel, sums) in self.panels.iter().zip(self.sums.chunks_mut(PANEL)) {
-                match rows {
-                    Pick::All => by_width!(panel.width, add_run(&panel.bins, packed, from, to, sums)),
-                    Pick::Some(rows) => {
-                        by_width!(panel.width, add_rows(&panel.bins, packed, &rows[from..to], sums))
-                    }
-                }
-            }
-            let mask = (1i64 << units.shift) - 1;
-            for (sums, ends) in self.sums.iter_mut().take(self.features).zip(layout.starts.windows(2)) {
-                let pairs = &mut out[ends[0] * 2..ends[1] * 2];
-                for (sum, pair) in sums.iter_mut().zip(pairs.as_chunks_mut::<2>().0) {
-                    pair[0] += *sum >> units.shift;
-                    pair[1] += *sum & mask;
-                    *sum = 0;
-                }
+    /// What tells whether rows go left, where those in the bins `left` of a feature do.
+    pub fn question(&self, feature: usize, left: &BinSet) -> Question {
+        let (lane, bins) = self.lanes.codes(feature);
+        Question { lane, goes: std::array::from_fn(|code| has(left, bins[code])) }
+    }
+
+    /// Whether a row goes left.
+    #[inline]
+    pub fn goes_left(&self, question: &Question, row: u32) -> bool {
+        question.goes[usize::from(self.bins[row as usize * self.lanes.stride() + question.lane])]
+    }
+
+    /// Sums the packed gradients of rows by bin. A row whose gradients are both zero adds nothing and is not read.
+    pub fn add(&mut self, rows: impl Iterator<Item = u32>, packed: &[i64], units: &Units, layout: &Layout) {
+        let (mut near, mut g) = ([0; NEAR], [0; NEAR]);
+        let mut count = 0;
+        for row in rows {
+            (near[count], g[count]) = (row, packed[row as usize]);
+            count += usize::from(g[count] != 0);
+            if count == NEAR {
+                self.add_near(&near, &g, units, layout);
+                count = 0;
             }
         }
-        Ok(out)
+        self.add_near(&near[..count], &g[..count], units, layout);
+    }
+
+    fn add_near(&mut self, rows: &[u32], g: &[i64], units: &Units, layout: &Layout) {
+        if self.pending + rows.len() > RUN {
+            self.unpack(units, layout);
+        }
+        self.pending += rows.len();
+        let stride = self.lanes.stride();
+        for (panel, sums) in self.sums.chunks_mut(PANEL).enumerate() {
+            by_width!(sums.len(), add_rows(&self.bins, stride, panel * PANEL, rows, g, sums));
+        }
+    }
+
+    fn unpack(&mut self, units: &Units, layout: &Layout) {
+        if self.out.is_empty() {
+            self.out.resize(layout.len(), 0);
+        }
+        if self.pending > 0 {
+            self.lanes.unpack(&mut self.sums, units.shift, layout, &mut self.out);
+        }
+        self.pending = 0;
+    }
+
+    /// The sums of all rows that were added since it was last called, as pairs.
+    pub fn take(&mut self, units: &Units, layout: &Layout) -> Vec<i64> {
+        self.unpack(units, layout);
+        std::mem::take(&mut self.out)
     }
 }
 
-fn add_run<const W: usize>(bins: &[u8], packed: &[i64], from: usize, to: usize, sums: &mut [[i64; 256]]) {
-    let (Some(sums), bins) = (sums.first_chunk_mut::<W>(), bins.as_chunks::<W>().0) else { return };
-    for (row, g) in bins[from..to].iter().zip(&packed[from..to]) {
-        for (sum, bin) in sums.iter_mut().zip(row) {
-            sum[usize::from(*bin)] += *g;
-        }
-    }
+/// A split, ready to be asked of rows.
+pub struct Question {
+    lane: usize,
+    goes: [bool; 256],
 }
 
 /// Rows that lie apart are first brought together: a copy waits for no other, so that many cache misses overlap.
-fn add_rows<const W: usize>(bins: &[u8], packed: &[i64], rows: &[u32], sums: &mut [[i64; 256]]) {
-    let (Some(sums), bins) = (sums.first_chunk_mut::<W>(), bins.as_chunks::<W>().0) else { return };
-    let mut near = [([0; W], 0); NEAR];
-    for rows in rows.chunks(NEAR) {
-        for (near, row) in near.iter_mut().zip(rows) {
-            *near = (bins[*row as usize], packed[*row as usize]);
+fn add_rows<const W: usize>(
+    bins: &[u8],
+    stride: usize,
+    offset: usize,
+    rows: &[u32],
+    g: &[i64],
+    sums: &mut [[i64; 256]],
+) {
+    let Some(sums) = sums.first_chunk_mut::<W>() else { return };
+    let mut near = [[0; W]; NEAR];
+    for (near, row) in near.iter_mut().zip(rows) {
+        let at = *row as usize * stride + offset;
+        if let Some(row) = bins[at..].first_chunk() {
+            *near = *row;
         }
-        for (row, g) in &near[..rows.len()] {
-            for (sum, bin) in sums.iter_mut().zip(row) {
-                sum[usize::from(*bin)] += *g;
-            }
+    }
+    for (row, g) in near.iter().zip(g) {
+        for (sum, bin) in sums.iter_mut().zip(row) {
+            sum[usize::from(*bin)] += *g;
         }
     }
 }

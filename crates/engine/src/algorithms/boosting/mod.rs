@@ -9,11 +9,13 @@
 //!                                 targets   of the root
 //! ```
 //!
-//! - [`super::trees`] counts values, turns them into bytes, and holds grown trees; [`histogram`] sums gradients; [`split`] finds splits;
+//! - [`super::trees`] counts values, turns them into bytes, and holds grown trees; [`histogram`] sums gradients over
+//!   bytes that [`lanes`] may let features share; [`split`] finds splits;
 //! - [`grow`] is the job's side of a tree, [`shard`] the shard's; [`loss`] has the objectives; [`model`] scores.
 
 mod grow;
 mod histogram;
+mod lanes;
 mod loss;
 mod model;
 mod params;

@@ -4,10 +4,9 @@
 //! All of it is a cache. A shard that lost it is offered its rows again, bins them, adds up the trees of the model
 //! and repeats the splits of the tree in growth; the same code does that and the ordinary step of one round.
 
-use super::super::trees::nodes::has;
 use super::super::trees::sketch::{self, Cell, Tally};
 use super::grow::{Side, Split};
-use super::histogram::{Layout, Panels, Pick};
+use super::histogram::{Layout, Panels, Question, Units};
 use super::loss::{self, Facts, FewLosses};
 use super::params::{Objective, Params};
 use super::{Partial, Phase, State};
@@ -176,7 +175,10 @@ impl Local {
             self.trees = state.model.trees.len();
             self.panels = Panels::new(Layout::new(&state.bins).features.len(), 0);
         }
-        self.ready = true;
+        if !self.ready {
+            self.panels.share(&Layout::new(&state.bins), cx)?;
+            self.ready = true;
+        }
         if !self.usable(state) {
             return Err(Error::internal("a shard was not offered the rows that it had lost"));
         }
@@ -193,16 +195,12 @@ impl Local {
             self.begin_tree(params, state, partial, cx)?;
         }
         if state.phase == Phase::Root {
-            let all = self.order.len() == self.rows;
             let layout = Layout::new(&state.bins);
-            let pick = if all { Pick::All } else { Pick::Some(&self.order) };
-            partial.histograms.push(self.panels.histogram(
-                pick,
-                &self.packed,
-                &state.growth.units,
-                &layout,
-                cx,
-            )?);
+            for rows in self.order.chunks(BLOCK) {
+                cx.check()?;
+                self.panels.add(rows.iter().copied(), &self.packed, &state.growth.units, &layout);
+            }
+            partial.histograms.push(self.panels.take(&state.growth.units, &layout));
             partial.rows.push(self.order.len() as u64);
         }
         self.split(state, partial, cx)
@@ -247,6 +245,8 @@ impl Local {
             }
         }
         self.splits.iter().enumerate().for_each(|(s, split)| split_of[split.node as usize] = Some(s));
+        let questions: Vec<Question> =
+            self.splits.iter().map(|s| self.panels.question(s.feature as usize, &s.left)).collect();
         let mut learnt = vec![false; self.rows];
         self.order.iter().for_each(|row| learnt[*row as usize] = true);
         for (row, _) in learnt.iter().enumerate().filter(|(_, learnt)| !**learnt) {
@@ -256,9 +256,7 @@ impl Local {
             let mut node = 0;
             while values[node].is_none() {
                 let Some(s) = split_of[node] else { break };
-                let (bins, stride, lane) = self.panels.column(self.splits[s].feature as usize);
-                let left = has(&self.splits[s].left, bins[row * stride + lane]);
-                node = 1 + 2 * s + usize::from(!left);
+                node = 1 + 2 * s + usize::from(!self.panels.goes_left(&questions[s], row as u32));
             }
             self.scores[row * k + class] += values[node].unwrap_or(0.0);
         }
@@ -338,56 +336,63 @@ impl Local {
     /// Makes the splits that are new, and sums the sides that are wanted.
     fn split(&mut self, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
         let layout = Layout::new(&state.bins);
+        let units = &state.growth.units;
         for (s, split) in state.growth.splits.iter().enumerate().skip(self.splits.len()) {
-            cx.check()?;
             let range = self.nodes.get(split.node as usize).cloned();
             let range = range.ok_or_else(|| Error::internal("a split of a node that is not there"))?;
-            let middle = range.start + self.partition(range.clone(), split);
+            let wanted = s >= state.growth.wanted && split.sum != Side::Neither;
+            let sum = wanted.then_some((units, &layout));
+            let middle = range.start + self.partition(range.clone(), split, sum, cx)?;
             self.nodes.push(range.start..middle);
             self.nodes.push(middle..range.end);
             self.splits.push(split.clone());
-            if s < state.growth.wanted {
-                continue;
+            if s >= state.growth.wanted {
+                partial.rows.push((middle - range.start) as u64);
+                partial.histograms.push(if wanted { self.panels.take(units, &layout) } else { vec![] });
             }
-            partial.rows.push((middle - range.start) as u64);
-            let side = match split.sum {
-                Side::Neither => {
-                    partial.histograms.push(vec![]);
-                    continue;
-                }
-                Side::Left => range.start..middle,
-                Side::Right => middle..range.end,
-            };
-            let pick = Pick::Some(&self.order[side]);
-            partial.histograms.push(self.panels.histogram(
-                pick,
-                &self.packed,
-                &state.growth.units,
-                &layout,
-                cx,
-            )?);
         }
         Ok(())
     }
 
-    /// Orders a node's rows by side, each side as it was; gives the rows on the left.
-    fn partition(&mut self, range: Range<usize>, split: &Split) -> usize {
-        let left: [bool; 256] = std::array::from_fn(|bin| has(&split.left, bin as u8));
-        let (bins, stride, lane) = self.panels.column(split.feature as usize);
+    /// Orders a node's rows by side, each side as it was; gives the rows on the left. With `sum`, the side that the
+    /// split wants is summed on the way, while its rows are in the cache.
+    fn partition(
+        &mut self,
+        range: Range<usize>,
+        split: &Split,
+        sum: Option<(&Units, &Layout)>,
+        cx: &Cx,
+    ) -> Result<usize> {
+        let question = self.panels.question(split.feature as usize, &split.left);
         let rows = &mut self.order[range];
         self.scratch.resize(self.scratch.len().max(rows.len()), 0);
         let scratch = &mut self.scratch[..rows.len()];
         let (mut l, mut r) = (0, 0);
-        for i in 0..rows.len() {
-            let row = rows[i];
-            let goes = left[usize::from(bins[row as usize * stride + lane])];
-            rows[l] = row;
-            scratch[r] = row;
-            l += usize::from(goes);
-            r += usize::from(!goes);
+        for from in (0..rows.len()).step_by(BLOCK) {
+            if from % (BLOCK * 64) == 0 {
+                cx.check()?;
+            }
+            let (first_l, first_r) = (l, r);
+            let to = (from + BLOCK).min(rows.len());
+            // In a loop of its own, as then no look at a row waits for another one's.
+            let mut left = [false; BLOCK];
+            for (left, row) in left.iter_mut().zip(&rows[from..to]) {
+                *left = self.panels.goes_left(&question, *row);
+            }
+            for (i, left) in (from..to).zip(left) {
+                let row = rows[i];
+                rows[l] = row;
+                scratch[r] = row;
+                l += usize::from(left);
+                r += usize::from(!left);
+            }
+            if let Some((units, layout)) = sum {
+                let side = if split.sum == Side::Left { &rows[first_l..l] } else { &scratch[first_r..r] };
+                self.panels.add(side.iter().copied(), &self.packed, units, layout);
+            }
         }
         rows[l..].copy_from_slice(&scratch[..r]);
-        l
+        Ok(l)
     }
 }
 

@@ -1,0 +1,227 @@
+//! Which features share a byte of a row: those of which at most one has another bin than its most frequent one in
+//! any row, such as the columns of a one-hot code (the bundles of Ke et al. 2017, section 4, without conflicts).
+//!
+//! Sharing loses nothing: a feature's sums over its most frequent bin are the total less those over its other bins.
+//! So each shard shares as its own rows allow, and the sums are the same.
+
+use super::histogram::Layout;
+use crate::error::Result;
+use crate::learner::Cx;
+
+/// Codes of a lane.
+const CODES: usize = 256;
+/// Rows that are looked at to find features that may share.
+const SAMPLE: usize = 1 << 14;
+/// A feature with more than one row in so many outside its most frequent bin stays alone.
+const SPARSE: usize = 4;
+/// Rows between two looks at the stop flag.
+const BLOCK: usize = 1 << 14;
+
+/// Where a feature's bins are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    lane: usize,
+    /// Shared lanes: the code of the feature's first bin that is not `default`. Code 0 is the default of all.
+    first: usize,
+    /// Shared lanes: the most frequent bin; none where the feature is alone and codes are bins.
+    default: Option<usize>,
+}
+
+/// The lanes of a shard's rows.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    /// Of each feature.
+    places: Vec<Place>,
+    /// Bins of each feature where that matters.
+    bins: Vec<usize>,
+    lanes: usize,
+}
+
+impl Lanes {
+    /// One lane a feature.
+    pub fn apart(features: usize) -> Lanes {
+        let places = (0..features).map(|lane| Place { lane, first: 0, default: None }).collect();
+        Lanes { places, bins: vec![0; features], lanes: features }
+    }
+
+    /// Bytes a row: lanes, rounded up to a number that has kernels.
+    pub fn stride(&self) -> usize {
+        self.lanes.next_multiple_of(4)
+    }
+
+    /// A feature's lane, and its bin for each code of that lane.
+    pub fn codes(&self, feature: usize) -> (usize, [u8; CODES]) {
+        let Place { lane, first, default } = self.places[feature];
+        let bin = |code: usize| match default {
+            None => code,
+            Some(default) => match code.wrapping_sub(first) {
+                i if i + 1 < self.bins[feature] => i + usize::from(i >= default),
+                _ => default,
+            },
+        };
+        (lane, std::array::from_fn(|code| bin(code) as u8))
+    }
+
+    /// Adds packed sums by code to pairs by bin, and sets them back to zero.
+    pub fn unpack(&self, sums: &mut [[i64; CODES]], shift: u32, layout: &Layout, out: &mut [i64]) {
+        let mask = (1i64 << shift) - 1;
+        let mut add = |pair: usize, sum: i64| {
+            out[pair * 2] += sum >> shift;
+            out[pair * 2 + 1] += sum & mask;
+        };
+        for (place, ends) in self.places.iter().zip(layout.starts.windows(2)) {
+            let (sums, bins) = (&mut sums[place.lane], ends[1] - ends[0]);
+            match place.default {
+                None => {
+                    for (i, sum) in sums[..bins].iter_mut().enumerate() {
+                        add(ends[0] + i, *sum);
+                        *sum = 0;
+                    }
+                }
+                // Packed sums of a run do not overflow, and so neither do their differences.
+                Some(default) => {
+                    let others: i64 = sums[place.first..place.first + bins - 1].iter().sum();
+                    add(ends[0] + default, sums.iter().sum::<i64>() - others);
+                    for i in 0..bins - 1 {
+                        add(ends[0] + i + usize::from(i >= default), sums[place.first + i]);
+                    }
+                }
+            }
+        }
+        for place in self.places.iter().filter(|p| p.default.is_some()) {
+            sums[place.lane] = [0; CODES];
+        }
+    }
+}
+
+/// Finds features that can share lanes, and moves the rows' bins together, in place.
+pub fn share(rows: &mut Vec<u8>, layout: &Layout, cx: &Cx) -> Result<Lanes> {
+    let features = layout.features.len();
+    let apart = Lanes::apart(features);
+    let stride = apart.stride();
+    let count = rows.len() / stride.max(1);
+    let bins: Vec<usize> = layout.starts.windows(2).map(|ends| ends[1] - ends[0]).collect();
+    let mut defaults = candidates(rows, stride, count, &bins);
+    let bundles = bundle(rows, stride, count, &bins, &defaults);
+    // The sample's word is checked on every row; whoever breaks it stays alone.
+    for from in (0..count).step_by(BLOCK) {
+        cx.check()?;
+        let block = &rows[from * stride..(from + BLOCK).min(count) * stride];
+        for bundle in &bundles {
+            let mut owner = [false; BLOCK];
+            for f in bundle {
+                let Some(default) = defaults[*f] else { continue };
+                let values = || block.iter().skip(*f).step_by(stride).map(|bin| usize::from(*bin) != default);
+                if values().zip(&owner).any(|(here, taken)| here & taken) {
+                    defaults[*f] = None;
+                } else {
+                    values().zip(&mut owner).for_each(|(here, taken)| *taken |= here);
+                }
+            }
+        }
+    }
+    let mut shared: Vec<Vec<usize>> = vec![];
+    for bundle in bundles {
+        let kept: Vec<usize> = bundle.into_iter().filter(|f| defaults[*f].is_some()).collect();
+        if kept.len() > 1 {
+            shared.push(kept);
+        }
+    }
+    if shared.is_empty() {
+        return Ok(apart);
+    }
+    let lanes = Lanes::shared(&shared, &defaults, bins);
+    let to = lanes.stride();
+    let alone: Vec<(usize, usize)> =
+        lanes.places.iter().enumerate().filter(|(_, p)| p.default.is_none()).map(|(f, p)| (f, p.lane)).collect();
+    let together: Vec<(usize, Place, usize)> = lanes
+        .places
+        .iter()
+        .enumerate()
+        .filter_map(|(f, p)| p.default.map(|default| (f, *p, default)))
+        .collect();
+    let (mut old, mut new) = (vec![0; stride], vec![0; to]);
+    for row in 0..count {
+        if row % BLOCK == 0 {
+            cx.check()?;
+        }
+        old.copy_from_slice(&rows[row * stride..(row + 1) * stride]);
+        new.fill(0);
+        for (f, lane) in &alone {
+            new[*lane] = old[*f];
+        }
+        for (f, place, default) in &together {
+            let bin = usize::from(old[*f]);
+            if bin != *default {
+                new[place.lane] = (place.first + bin - usize::from(bin > *default)) as u8;
+            }
+        }
+        rows[row * to..(row + 1) * to].copy_from_slice(&new);
+    }
+    rows.truncate(count * to);
+    rows.shrink_to_fit();
+    Ok(lanes)
+}
+
+impl Lanes {
+    fn shared(bundles: &[Vec<usize>], defaults: &[Option<usize>], bins: Vec<usize>) -> Lanes {
+        let mut lanes = Lanes { bins, ..Lanes::apart(defaults.len()) };
+        let mut taken = vec![false; defaults.len()];
+        for (lane, bundle) in bundles.iter().enumerate() {
+            let mut first = 1;
+            for f in bundle {
+                taken[*f] = true;
+                lanes.places[*f] = Place { lane, first, default: defaults[*f] };
+                first += lanes.bins[*f] - 1;
+            }
+        }
+        lanes.lanes = bundles.len();
+        for f in (0..taken.len()).filter(|f| !taken[*f]) {
+            lanes.places[f] = Place { lane: lanes.lanes, first: 0, default: None };
+            lanes.lanes += 1;
+        }
+        lanes
+    }
+}
+
+/// The rows of the sample.
+fn sample(count: usize) -> impl Iterator<Item = usize> {
+    let taken = count.min(SAMPLE);
+    (0..taken).map(move |i| i * count / taken)
+}
+
+/// The most frequent bin of each feature that is rarely outside of it, judged by a sample.
+fn candidates(rows: &[u8], stride: usize, count: usize, bins: &[usize]) -> Vec<Option<usize>> {
+    let mut found = vec![None; bins.len()];
+    for (f, found) in found.iter_mut().enumerate() {
+        let mut seen = [0usize; CODES];
+        sample(count).for_each(|row| seen[usize::from(rows[row * stride + f])] += 1);
+        let default = (0..CODES).max_by_key(|bin| seen[*bin]).unwrap_or(0);
+        let others = count.min(SAMPLE) - seen[default];
+        if count > 0 && others * SPARSE <= count.min(SAMPLE) && default < bins[f] {
+            *found = Some(default);
+        }
+    }
+    found
+}
+
+/// Groups of candidates that no row of the sample puts together, each of them to the first group that has room.
+fn bundle(rows: &[u8], stride: usize, count: usize, bins: &[usize], defaults: &[Option<usize>]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(Vec<usize>, Vec<bool>, usize)> = vec![];
+    for (f, default) in defaults.iter().enumerate() {
+        let Some(default) = default else { continue };
+        let outside: Vec<bool> =
+            sample(count).map(|row| usize::from(rows[row * stride + f]) != *default).collect();
+        let codes = bins[f] - 1;
+        let fits = |taken: &[bool]| !taken.iter().zip(&outside).any(|(a, b)| *a & *b);
+        match groups.iter_mut().find(|(_, taken, used)| used + codes <= CODES && fits(taken)) {
+            Some((group, taken, used)) => {
+                group.push(f);
+                *used += codes;
+                taken.iter_mut().zip(&outside).for_each(|(a, b)| *a |= *b);
+            }
+            None => groups.push((vec![f], outside, 1 + codes)),
+        }
+    }
+    groups.into_iter().map(|(group, ..)| group).filter(|group| group.len() > 1).collect()
+}
