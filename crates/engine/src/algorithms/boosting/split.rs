@@ -86,6 +86,11 @@ impl Judge<'_> {
         Some(self.score(g, h, l2) + self.score(self.node.g - g, other_h, l2))
     }
 
+    /// Whether the other side is too light already, and would only get lighter.
+    fn spent(&self, h: i64) -> bool {
+        !self.heavy(self.node.h - h, self.node.rows.saturating_sub(self.rows(h)))
+    }
+
     fn sums(&self, g: i64, h: i64) -> Sums {
         Sums { g, h, rows: self.rows(h).min(self.node.rows) }
     }
@@ -144,19 +149,32 @@ fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize) -> Op
     let l2 = judge.rules.lambda_l2;
     let [missing_g, missing_h] = if bins.missing { pairs.get(bins.values).copied()? } else { [0, 0] };
     let mut best = judge.floor;
-    let mut found = None;
+    let mut found: Option<(u8, bool, i64, i64)> = None;
     // Of splits that are equal, because empty bins lie between them, the last one is taken.
     for missing_left in [false, true] {
         let (mut g, mut h) = if missing_left { (missing_g, missing_h) } else { (0, 0) };
         let last = if !missing_left && missing_h > 0 { bins.values } else { bins.values.saturating_sub(1) };
+        let (mut judged, mut best_so_far) = (false, false);
         for (bin, pair) in pairs.iter().enumerate().take(last) {
+            if judged && *pair == [0, 0] {
+                // Small nodes leave most bins empty: the split is the one before, and gains the same.
+                if let (true, Some(found)) = (best_so_far, &mut found) {
+                    found.0 = bin as u8;
+                }
+                continue;
+            }
             g += pair[0];
             h += pair[1];
+            (judged, best_so_far) = (true, false);
+            if judge.spent(h) {
+                break;
+            }
             if let Some(gain) = judge.gain(g, h, l2)
                 && (gain > best || (gain == best && found.is_some()))
             {
                 best = gain;
                 found = Some((bin as u8, missing_left, g, h));
+                best_so_far = true;
             }
         }
         if missing_h == 0 {
