@@ -132,8 +132,13 @@ pub fn share(rows: &mut Vec<u8>, layout: &Layout, cx: &Cx) -> Result<Lanes> {
     }
     let lanes = Lanes::shared(&shared, &defaults, bins);
     let to = lanes.stride();
-    let alone: Vec<(usize, usize)> =
-        lanes.places.iter().enumerate().filter(|(_, p)| p.default.is_none()).map(|(f, p)| (f, p.lane)).collect();
+    let alone: Vec<(usize, usize)> = lanes
+        .places
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.default.is_none())
+        .map(|(f, p)| (f, p.lane))
+        .collect();
     let together: Vec<(usize, Place, usize)> = lanes
         .places
         .iter()
@@ -206,7 +211,13 @@ fn candidates(rows: &[u8], stride: usize, count: usize, bins: &[usize]) -> Vec<O
 }
 
 /// Groups of candidates that no row of the sample puts together, each of them to the first group that has room.
-fn bundle(rows: &[u8], stride: usize, count: usize, bins: &[usize], defaults: &[Option<usize>]) -> Vec<Vec<usize>> {
+fn bundle(
+    rows: &[u8],
+    stride: usize,
+    count: usize,
+    bins: &[usize],
+    defaults: &[Option<usize>],
+) -> Vec<Vec<usize>> {
     let mut groups: Vec<(Vec<usize>, Vec<bool>, usize)> = vec![];
     for (f, default) in defaults.iter().enumerate() {
         let Some(default) = default else { continue };

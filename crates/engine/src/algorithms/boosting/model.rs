@@ -2,11 +2,13 @@
 
 use super::super::trees::nodes::{ABREAST, Trees, damaged};
 use super::super::trees::shap::Shap;
+use super::super::trees::walk::Walk;
 use super::params::Objective;
 use crate::error::Result;
 use crate::learner::Model;
 use crate::schema::{Chunk, Schema, Task};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// Boosted trees. The learner's state carries one that grows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct Boosted {
     pub valid_loss: Option<f64>,
     /// Rounds that were trained, of which the last ones may have been dropped by early stopping.
     pub rounds: usize,
+    /// The finished trees, laid out for scoring when they are first scored with; none where that does not serve.
+    #[serde(skip)]
+    walk: OnceLock<Option<Walk>>,
 }
 
 /// Rows that walk one tree before the next tree is read: their features stay in the first caches.
@@ -39,6 +44,7 @@ impl Boosted {
             train_loss: 0.0,
             valid_loss: None,
             rounds: 0,
+            walk: OnceLock::new(),
         }
     }
 
@@ -75,6 +81,7 @@ impl Boosted {
 
     /// Drops the trees of the rounds from `rounds` on.
     pub fn truncate(&mut self, rounds: usize) {
+        self.walk = OnceLock::new();
         self.trees.truncate(rounds * self.base.len());
     }
 }
@@ -93,7 +100,10 @@ impl Model for Boosted {
             row[..self.base.len()].copy_from_slice(&self.base);
         }
         if chunk.width() > 0 {
-            self.add_trees(0, self.trees.len(), chunk.x, chunk.width(), out, width);
+            match self.walk.get_or_init(|| Walk::new(&self.trees)) {
+                Some(walk) => walk.add(chunk.x, chunk.width(), self.base.len(), out, width),
+                None => self.add_trees(0, self.trees.len(), chunk.x, chunk.width(), out, width),
+            }
         }
         match (self.task, self.base.len()) {
             (Task::Classification, 1) => {

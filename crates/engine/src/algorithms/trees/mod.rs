@@ -1,9 +1,11 @@
 //! What all learners of trees share: values counted and turned into bins, and grown trees that are walked.
 //!
 //! - [`sketch`] counts the values of columns, mergeably; [`bins`] turns them into one byte each;
-//! - [`nodes`] holds grown trees, over raw values: a model needs no bins; [`shap`] says what each feature added.
+//! - [`nodes`] holds grown trees, over raw values: a model needs no bins; [`walk`] lays them
+//!   out for scoring; [`shap`] says what each feature added.
 
 pub mod bins;
 pub mod nodes;
 pub mod shap;
 pub mod sketch;
+pub mod walk;
