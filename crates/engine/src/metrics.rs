@@ -8,6 +8,7 @@
 
 use crate::schema::Task;
 use crate::split::shuffled;
+use rayon::prelude::*;
 
 /// A metric by name, with its value.
 pub type Metric = (&'static str, f64);
@@ -100,8 +101,14 @@ pub fn classification(y: &[f64], probabilities: &[f64], classes: usize, weight: 
         ("log_loss", weights.mean(|i| -clipped(i).ln())),
     ];
     // How class c stands against the rest: area under ROC and average precision.
-    let against_rest =
-        |c: usize| ranking((0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect());
+    let against_rest = |c: usize| {
+        if weight.is_empty()
+            && let Some(found) = ranking_of_probabilities((0..y.len()).map(|i| (row(i)[c], class(i) == c)))
+        {
+            return found;
+        }
+        ranking((0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect())
+    };
     if classes == 2 {
         if let Some((auc, average_precision)) = against_rest(1) {
             metrics.extend([("auc", auc), ("average_precision", average_precision)]);
@@ -260,6 +267,15 @@ impl<'a> Weights<'a> {
 
     /// The value that half of the weight lies below; where that falls between two values, the middle of them.
     fn median(&self, value: impl Fn(usize) -> f64) -> f64 {
+        if self.weight.is_empty() && self.rows > 0 {
+            let mut values: Vec<f64> = (0..self.rows).map(value).collect();
+            let (_, middle, above) = values.select_nth_unstable_by((self.rows - 1) / 2, f64::total_cmp);
+            let next = above.iter().copied().min_by(f64::total_cmp);
+            return match next {
+                Some(next) if self.rows.is_multiple_of(2) => (*middle + next) / 2.0,
+                _ => *middle,
+            };
+        }
         let mut pairs: Vec<(f64, f64)> =
             (0..self.rows).map(|i| (value(i), self.of(i))).filter(|(_, w)| *w > 0.0).collect();
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -343,6 +359,35 @@ fn ranking(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
         average += (hits - before) * or_zero(hits, hits + misses);
     }
     Some((area / (positives * negatives), average / positives))
+}
+
+/// As [`ranking`] for rows that weigh the same and scores of 0 to 1; none where a score is not. The bits of such a
+/// number sort as the number does and leave two bits free, so that a score and its kind are one integer to sort.
+fn ranking_of_probabilities(rows: impl Iterator<Item = (f64, bool)>) -> Option<Option<(f64, f64)>> {
+    let key = |(score, positive): (f64, bool)| {
+        (0.0..=1.0).contains(&score).then(|| (score + 0.0).to_bits() << 1 | u64::from(positive))
+    };
+    let mut keys: Vec<u64> = rows.map(key).collect::<Option<_>>()?;
+    let positives = keys.iter().filter(|k| **k & 1 == 1).count();
+    let negatives = keys.len() - positives;
+    if positives == 0 || negatives == 0 {
+        return Some(None);
+    }
+    keys.par_sort_unstable();
+    let (mut hits, mut misses, mut area, mut average) = (0usize, 0usize, 0.0, 0.0);
+    let mut rest = keys.iter().rev().copied().peekable();
+    while let Some(first) = rest.next() {
+        let (before, before_misses) = (hits, misses);
+        let mut one = Some(first);
+        while let Some(key) = one {
+            *if key & 1 == 1 { &mut hits } else { &mut misses } += 1;
+            one = rest.next_if(|k| k >> 1 == first >> 1);
+        }
+        area += (misses - before_misses) as f64 * (hits + before) as f64 / 2.0;
+        average += (hits - before) as f64 * or_zero(hits as f64, (hits + misses) as f64);
+    }
+    let (positives, negatives) = (positives as f64, negatives as f64);
+    Some(Some((area / (positives * negatives), average / positives)))
 }
 
 fn most_probable(row: &[f64]) -> usize {

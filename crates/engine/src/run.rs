@@ -5,6 +5,7 @@ use crate::learner::{Cx, Learner, Merge, Sharding, Step};
 use crate::schema::{Buffer, Chunk, Schema};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Encoded rows to train on, read again each round by those learners that need it. Called from many threads.
 pub trait Rows: Sync {
@@ -143,6 +144,23 @@ impl Rows for Table {
     }
 }
 
+/// Buffers that threads take and give back. A new one a block would cost more than the block's work: large memory
+/// goes back to the system when it is freed, and each page is cleared when it comes again.
+#[derive(Default)]
+pub struct Buffers(Mutex<Vec<Buffer>>);
+
+impl Buffers {
+    /// Lends a buffer, with anything in it.
+    pub fn lend<T>(&self, work: impl FnOnce(&mut Buffer) -> T) -> T {
+        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = free().pop();
+        let mut buffer = taken.unwrap_or_default();
+        let done = work(&mut buffer);
+        free().push(buffer);
+        done
+    }
+}
+
 /// Rows a block: about 8 MiB of encoded features and images. It depends on the data's shape alone, never on the
 /// machine: blocks are where floating-point sums are cut, so the same blocks give the same bits.
 pub fn block_rows(schema: &Schema) -> usize {
@@ -166,6 +184,7 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
     let mut state = L::init(params, schema, cx)?;
     // A wave bounds how many partials wait to be merged; it does not touch the order of merging.
     let wave = rayon::current_num_threads() * 4;
+    let buffers = Buffers::default();
     loop {
         cx.check()?;
         let mut total = L::zero(params, &state);
@@ -174,14 +193,17 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
                 .par_iter()
                 .zip(locals.par_iter_mut())
                 .with_max_len(1)
-                .map_init(Buffer::default, |buffer, (shard, local)| {
+                .map(|(shard, local)| {
                     let mut partial = L::zero(params, &state);
                     if L::needs_rows(&state, local) {
-                        for b in shard.clone() {
-                            cx.check()?;
-                            rows.read(b * block..((b + 1) * block).min(rows.len()), buffer)?;
-                            L::accumulate(params, &state, local, &buffer.chunk(), &mut partial, cx)?;
-                        }
+                        buffers.lend(|buffer| {
+                            for b in shard.clone() {
+                                cx.check()?;
+                                rows.read(b * block..((b + 1) * block).min(rows.len()), buffer)?;
+                                L::accumulate(params, &state, local, &buffer.chunk(), &mut partial, cx)?;
+                            }
+                            Ok::<(), Error>(())
+                        })?;
                     }
                     L::finish(params, &state, local, &mut partial, cx)?;
                     Ok(partial)

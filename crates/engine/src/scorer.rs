@@ -7,7 +7,7 @@ use crate::learner::{Cx, Model};
 use crate::metrics;
 use crate::prepare::encode::Number;
 use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
-use crate::run::{Rows, block_rows};
+use crate::run::{Buffers, Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
 use crate::{algorithms, roles, target};
 use rayon::prelude::*;
@@ -221,12 +221,15 @@ impl Scorer {
 pub fn score_all(model: &dyn Model, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<Vec<f64>> {
     let (block, outputs) = (block_rows(schema), model.outputs());
     let mut out = vec![0.0; rows.len() * outputs];
+    let buffers = Buffers::default();
     out.par_chunks_mut(block * outputs)
         .enumerate()
-        .map_init(Buffer::default, |buffer, (b, out)| {
+        .map(|(b, out)| {
             cx.check()?;
-            rows.read(b * block..((b + 1) * block).min(rows.len()), buffer)?;
-            model.score(&buffer.chunk(), out)
+            buffers.lend(|buffer| {
+                rows.read(b * block..((b + 1) * block).min(rows.len()), buffer)?;
+                model.score(&buffer.chunk(), out)
+            })
         })
         .collect::<Vec<Result<()>>>()
         .into_iter()

@@ -97,9 +97,12 @@ impl Split {
                 in_time(times, n)?.split_off(rows - count)
             }
             _ => {
-                let mut order = shuffled(0..n, seed);
-                order.truncate(count);
-                order
+                let mut keyed = hashed(0..n, seed);
+                if count < keyed.len() {
+                    keyed.select_nth_unstable(count);
+                }
+                keyed.truncate(count);
+                keyed.into_iter().map(|(_, row)| row).collect()
             }
         };
         let test = sorted(test);
@@ -159,10 +162,14 @@ fn sorted(mut rows: Vec<u32>) -> Vec<u32> {
 
 /// Rows by their hashes with the seed.
 pub(crate) fn shuffled(rows: impl IntoIterator<Item = u32>, seed: u64) -> Vec<u32> {
-    let mut keyed: Vec<(u64, u32)> =
-        rows.into_iter().map(|row| (xxh3_64_with_seed(&row.to_le_bytes(), seed), row)).collect();
+    let mut keyed = hashed(rows, seed);
     keyed.sort_unstable();
     keyed.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Rows with their hashes.
+fn hashed(rows: impl IntoIterator<Item = u32>, seed: u64) -> Vec<(u64, u32)> {
+    rows.into_iter().map(|row| (xxh3_64_with_seed(&row.to_le_bytes(), seed), row)).collect()
 }
 
 /// Rows from the earliest to the latest.

@@ -60,7 +60,12 @@ pub fn text(value: Value) -> Option<String> {
 
 /// Refuses a target with missing values, and counts them.
 fn refuse_missing(column: &Column) -> Result<()> {
-    let missing = (0..column.len()).filter(|i| column.value(*i) == Value::Missing).count();
+    let missing = match &column.data {
+        Data::F32(v) => v.iter().filter(|x| x.is_nan()).count(),
+        Data::F64(v) => v.iter().filter(|x| x.is_nan()).count(),
+        Data::I32(_) | Data::I64(_) => column.missing.iter().filter(|m| **m).count(),
+        _ => (0..column.len()).filter(|i| column.value(*i) == Value::Missing).count(),
+    };
     if missing > 0 {
         let name = &column.name;
         let message =
@@ -119,6 +124,11 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
         Task::Regression | Task::Ranking => Ok(Target { task, classes: vec![], y: numbers(column)? }),
         Task::Classification => {
             let mut found: BTreeMap<Key, (String, f64)> = BTreeMap::new();
+            if let Data::I32(values) = &column.data
+                && let Some((classes, y)) = whole_classes(values)
+            {
+                return Ok(Target { task, classes, y });
+            }
             for i in 0..column.len() {
                 let value = column.value(i);
                 let key = key(value).ok_or_else(|| wrong_type(column, "text, boolean or a number"))?;
@@ -210,22 +220,52 @@ pub fn apply(column: &Column, task: Task, classes: &[String]) -> Result<Vec<f64>
 }
 
 fn numbers(column: &Column) -> Result<Vec<f64>> {
+    if let (Data::I32(values), true) = (&column.data, column.missing.is_empty()) {
+        return Ok(values.iter().map(|v| f64::from(*v)).collect());
+    }
     let labels = Labels::new(Task::Regression, &[]);
     (0..column.len()).map(|i| labels.number(&column.name, column.value(i))).collect()
 }
 
-/// Distinct values of a column, counted up to `most`.
+/// Distinct values of a whole-numbered column without missing ones, counted up to `most`.
 fn distinct(column: &Column, most: usize) -> usize {
-    let mut seen = std::collections::BTreeSet::new();
-    for i in 0..column.len() {
-        if let Some(k) = key(column.value(i)) {
-            seen.insert(k);
+    fn count<T: Copy + PartialEq>(values: &[T], most: usize) -> usize {
+        let mut seen = vec![];
+        for v in values {
+            if !seen.contains(v) {
+                seen.push(*v);
+            }
+            if seen.len() >= most {
+                break;
+            }
         }
-        if seen.len() >= most {
-            break;
-        }
+        seen.len()
     }
-    seen.len()
+    match &column.data {
+        Data::I32(v) => count(v, most),
+        Data::I64(v) => count(v, most),
+        _ => 0,
+    }
+}
+
+/// The labels, ascending, and each row's class, of whole numbers that lie close together; none where they do not,
+/// or are one class only, or too many.
+fn whole_classes(values: &[i32]) -> Option<(Vec<String>, Vec<f64>)> {
+    let (least, greatest) = (*values.iter().min()?, *values.iter().max()?);
+    let span = usize::try_from(i64::from(greatest) - i64::from(least)).ok()?;
+    if span >= 1 << 16 {
+        return None;
+    }
+    let place = |v: &i32| (i64::from(*v) - i64::from(least)) as usize;
+    let mut class = vec![f64::NAN; span + 1];
+    values.iter().for_each(|v| class[place(v)] = 0.0);
+    let mut labels = vec![];
+    for (i, class) in class.iter_mut().enumerate().filter(|(_, c)| !c.is_nan()) {
+        *class = labels.len() as f64;
+        labels.push((i64::from(least) + i as i64).to_string());
+    }
+    let y = || values.iter().map(|v| class[place(v)]).collect();
+    (2..=MAX_CLASSES).contains(&labels.len()).then(|| (labels, y()))
 }
 
 #[cfg(test)]

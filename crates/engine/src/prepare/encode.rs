@@ -80,6 +80,20 @@ impl Number {
         Ok(())
     }
 
+    /// Encodes values in place, as `put` does for a number without an indicator; false where `put` would fail.
+    #[inline(always)]
+    pub fn put_all(&self, values: &mut [f64]) -> bool {
+        let fill = if let Missing::Fill(v) = self.missing { v } else { f64::NAN };
+        let (refuse_missing, refuse_infinite) = (self.missing == Missing::Refuse, !self.infinite);
+        let mut bad = false;
+        for x in values {
+            let filled = if x.is_nan() { fill } else { *x };
+            bad |= (refuse_missing & x.is_nan()) | (refuse_infinite & filled.is_infinite());
+            *x = (filled - self.center) * self.factor;
+        }
+        !bad
+    }
+
     fn check(&self) -> bool {
         let fill = match self.missing {
             Missing::Fill(v) => v.is_finite(),
