@@ -112,6 +112,18 @@ def test_results_are_plain_scalars_for_drivers(model):
     assert label in ("a", "b") and 0 <= share <= 1 and shares["a"] == pytest.approx(share)
 
 
+def test_an_embedding_is_an_array_of_real(model):
+    model.execute("SELECT * FROM damson.train('e', 'SELECT x, y FROM points', algorithm => 'pca')")
+    for binary in (False, True):
+        cursor = model.cursor(binary=binary).execute("SELECT damson.embed('e', x, y) FROM points ORDER BY x")
+        assert model.adapters.types[cursor.description[0].type_code].name == "float4"
+        rows = [row[0] for row in cursor.fetchall()]
+        assert len(rows) == 40 and all(len(row) == 2 for row in rows)
+        assert [abs(sum(column)) for column in zip(*rows)] == pytest.approx([0, 0], abs=0.1)
+    assert one(model, "SELECT damson.embed('e', %s)", Jsonb({"x": 1, "y": 1010})) == pytest.approx(rows[0], abs=1e-3)
+    assert one(model, "SELECT damson.embed('e', %s)", [1.0, 1010.0]) == pytest.approx(rows[0], abs=1e-3)
+
+
 def test_a_server_side_cursor_streams_scores(model):
     with model.transaction(), model.cursor(name="stream") as cursor:
         cursor.itersize = 7

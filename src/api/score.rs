@@ -1,5 +1,5 @@
-//! `damson.predict`, `damson.classify`, `damson.probability`, `damson.probabilities` and `damson.explain`. Their code is
-//! [`crate::pg::scoring`], which reads the server's call structure itself.
+//! `damson.predict`, `damson.classify`, `damson.probability`, `damson.probabilities`, `damson.explain` and
+//! `damson.embed`. Their code is [`crate::pg::scoring`], which reads the server's call structure itself.
 
 pgrx::extension_sql!(
     r#"
@@ -48,6 +48,15 @@ prediction, or for classes the log odds) and the class that the score speaks for
 many. Trees have exact Shapley values (TreeSHAP), linear models coefficient times distance from the mean. Features are
 given as for damson.predict.
 Example: SELECT c.id, damson.explain(''churn'', c)->''contributions'' FROM customers c;';
+
+CREATE FUNCTION damson.embed(model text, VARIADIC features "any")
+RETURNS real[]
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_embed';
+COMMENT ON FUNCTION damson.embed(text, VARIADIC "any") IS
+'The numbers that a model without a target makes of a row, such as its principal components.
+Features are given as for damson.predict; NULL is a missing value.
+Example: SELECT w.id, damson.embed(''shape'', w) FROM wines w;';
 "#,
     name = "score",
 );

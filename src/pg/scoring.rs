@@ -8,7 +8,7 @@
 //! NULL as the model (or the class, the row, the array, the document) gives NULL; a NULL feature is a missing value.
 
 use super::bind::{self, Form, Scratch, Source};
-use super::datum::{self, Jsonb, Text, Value as _};
+use super::datum::{self, Float4Array, Jsonb, Text, Value as _};
 use super::error::{self, Error, Result};
 use super::record::Shape;
 use super::shim::{Record, raw};
@@ -34,6 +34,7 @@ enum Verb {
     Probability,
     Probabilities,
     Explain,
+    Embed,
 }
 
 impl Verb {
@@ -49,6 +50,7 @@ impl Verb {
             Verb::Probability => "probability",
             Verb::Probabilities => "probabilities",
             Verb::Explain => "explain",
+            Verb::Embed => "embed",
         }
     }
 
@@ -56,8 +58,10 @@ impl Verb {
     fn check(self, model: &str, card: &Card) -> Result<()> {
         let (serves, instead) = match card.task {
             _ if self == Verb::Explain => (true, ""),
-            Task::Classification => (self != Verb::Predict, "classify or damson.probability"),
-            Task::Embedding => (false, "embed"),
+            Task::Classification => {
+                (!matches!(self, Verb::Predict | Verb::Embed), "classify or damson.probability")
+            }
+            Task::Embedding => (self == Verb::Embed, "embed"),
             _ => (self == Verb::Predict, "predict"),
         };
         if serves {
@@ -360,4 +364,7 @@ scoring_function! {
     /// `damson.explain`.
     damson_explain, pg_finfo_damson_explain, Verb::Explain,
         |scorer, row, _| Ok(explanation(scorer.card(), &scorer.explain(row)?).write());
+    /// `damson.embed`.
+    damson_embed, pg_finfo_damson_embed, Verb::Embed,
+        |scorer, row, _| Ok(Float4Array(scorer.score(row)?.iter().map(|v| *v as f32).collect()).write());
 }

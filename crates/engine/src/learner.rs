@@ -199,6 +199,16 @@ pub trait Model: Send + Sync + 'static {
     fn validate(&self, schema: &Schema) -> Result<()>;
     /// What `damson.describe` shows: names and values, such as coefficients or the number of trees.
     fn describe(&self, schema: &Schema) -> Vec<(String, String)>;
+    /// How good the model knows itself to be on its training rows, for tasks without a target: names and values.
+    /// Empty where that is measured from its scores.
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        vec![]
+    }
+    /// Makes encoded rows `x` of their scores, as near as the model can: the way back of an embedding. False, with
+    /// `x` untouched, where there is none.
+    fn restore(&self, _scores: &[f64], _x: &mut [f64]) -> bool {
+        false
+    }
     /// How much each feature matters to the model, in the order of `schema.features`; empty where it has no answer.
     fn importance(&self, _schema: &Schema) -> Vec<f64> {
         vec![]

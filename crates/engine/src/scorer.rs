@@ -6,6 +6,7 @@ use crate::frame::{ColumnKind, Frame, Value};
 use crate::learner::{Cx, Model};
 use crate::metrics;
 use crate::prepare::encode::Number;
+use crate::prepare::summary::Moments;
 use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
 use crate::run::{Buffers, Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
@@ -192,7 +193,7 @@ impl Scorer {
         let source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
         let scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
         if !self.card.task.supervised() {
-            return measure_unsupervised(&self.schema, &source, &scores);
+            return measure_unsupervised(self.model.as_ref(), &self.schema, &source, &scores);
         }
         let Some(name) = target.or(self.card.target.as_deref()) else {
             return Err(Error::internal("the model does not know its target"));
@@ -247,9 +248,46 @@ pub fn measure(task: Task, classes: usize, scores: &[f64], roles: Roles) -> Vec<
     found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
+/// The share of the rows' variance that is left when they are made of their embedding again.
+fn measure_embedding(
+    model: &dyn Model,
+    schema: &Schema,
+    rows: &dyn Rows,
+    scores: &[f64],
+) -> Result<Vec<(String, f64)>> {
+    let (block, k) = (block_rows(schema), model.outputs());
+    let (mut buffer, mut restored) = (Buffer::default(), vec![]);
+    let mut moments = vec![Moments::default(); schema.width()];
+    let mut lost = 0.0;
+    for start in (0..rows.len()).step_by(block) {
+        let end = (start + block).min(rows.len());
+        rows.read(start..end, &mut buffer)?;
+        restored.resize(buffer.x.len(), 0.0);
+        if !model.restore(&scores[start * k..end * k], &mut restored) {
+            return Ok(vec![]);
+        }
+        lost += buffer.x.iter().zip(&restored).map(|(x, r)| (x - r) * (x - r)).sum::<f64>();
+        for (j, m) in moments.iter_mut().enumerate() {
+            m.add_all(buffer.x.iter().skip(j).step_by(schema.width()).copied());
+        }
+    }
+    let total: f64 = moments.iter().map(|m| m.m2).sum();
+    let share = 1.0 - lost / total;
+    let found = [("explained_variance", share), ("mse", lost / (rows.len() * schema.width()).max(1) as f64)];
+    Ok(found.into_iter().filter(|m| m.1.is_finite()).map(|(name, v)| (name.to_string(), v)).collect())
+}
+
 /// The metrics of a task without a target. Those of clusters need the encoded rows; where these are many, a fixed
 /// stride of them is measured.
-pub fn measure_unsupervised(schema: &Schema, rows: &dyn Rows, scores: &[f64]) -> Result<Vec<(String, f64)>> {
+pub fn measure_unsupervised(
+    model: &dyn Model,
+    schema: &Schema,
+    rows: &dyn Rows,
+    scores: &[f64],
+) -> Result<Vec<(String, f64)>> {
+    if schema.task == Task::Embedding {
+        return measure_embedding(model, schema, rows, scores);
+    }
     /// Values of encoded rows that are held at once: 256 MiB.
     const HELD: usize = 32 << 20;
     let stride = (rows.len() * schema.width().max(1)).div_ceil(HELD).max(1);

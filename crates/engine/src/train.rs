@@ -406,11 +406,15 @@ impl<'a> Setting<'a> {
         cx: &Cx,
     ) -> Result<Vec<(String, f64)>> {
         let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
+        let known = model.metrics();
+        if !self.target.task.supervised() && !known.is_empty() {
+            return Ok(known.into_iter().map(|(name, value)| (name.to_string(), value)).collect());
+        }
         let known = Roles { y: &[], weight: &[], ..self.roles() };
         let source = FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?;
         let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
         if !self.target.task.supervised() {
-            return measure_unsupervised(&fitted.schema, &source, &scores);
+            return measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores);
         }
         let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);

@@ -2,8 +2,11 @@
 
 pub mod boosting;
 pub mod cnn;
+pub mod dummy;
 pub mod glm;
 pub mod kmeans;
+pub mod naive_bayes;
+pub mod pca;
 mod trees;
 
 use crate::error::{Error, Kind, Result};
@@ -17,8 +20,11 @@ pub static ALGORITHMS: &[&dyn Algorithm] = &[
     &Erased::<glm::Logistic>::NEW,
     &Erased::<glm::Multinomial>::NEW,
     &Erased::<kmeans::KMeans>::NEW,
+    &Erased::<pca::Pca>::NEW,
+    &Erased::<naive_bayes::NaiveBayes>::NEW,
     &Erased::<boosting::Boosting>::NEW,
     &Erased::<cnn::Cnn>::NEW,
+    &Erased::<dummy::Dummy>::NEW,
 ];
 
 /// The algorithm of that name.

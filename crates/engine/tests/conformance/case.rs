@@ -85,7 +85,7 @@ fn rows(input: Input, task: Task, classes: usize, n: usize) -> Table {
             }
         }
     }
-    if task == Task::Clustering {
+    if !task.supervised() {
         y.clear();
     }
     Table::new(schema, x, y).unwrap().with_images(images).unwrap()

@@ -168,7 +168,7 @@ fn loaded_models_score_the_same_alone_and_in_a_batch() {
                     (sum - 1.0).abs() < 1e-9 && one.iter().all(|p| (0.0..=1.0).contains(p)),
                     "{case}: {one:?}"
                 );
-            } else {
+            } else if case.schema().task != Task::Embedding {
                 assert_eq!(k, 1);
             }
         }
