@@ -42,7 +42,7 @@ def train(algorithm, target=None, params=None, seed=0):
 
 
 def described(pattern):
-    rows = db.execute("SELECT value FROM damson.describe('bench_matrix') WHERE name ~ %s", [pattern])
+    rows = db.execute("SELECT value FROM damson.describe('bench_matrix') WHERE property ~ %s", [pattern])
     return np.array([float(row[0]) for row in rows])
 
 

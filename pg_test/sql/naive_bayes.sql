@@ -8,7 +8,7 @@ SET extra_float_digits = 0;
 
 -- case: numbers and categories side by side
 SELECT model, version, algorithm, task, train_rows, metric, value > 0.6 AS good FROM damson.train('churn', 'customers', 'churned', 'naive_bayes', features => '{age, spend, plan, active, tenure}', split => 'none');
-SELECT name, value FROM damson.describe('churn') WHERE name ~ 'priors|plan';
+SELECT property, value FROM damson.describe('churn') WHERE property ~ '^priors|^plan:';
 SELECT avg((damson.classify('churn', c) = churned)::int) > 0.6 AS right, bool_and(damson.probability('churn', 'yes', c) BETWEEN 0 AND 1) AS shares FROM customers c;
 -- case: NULL is left out; nothing known gives the priors
 SELECT damson.probability('churn', 'yes', NULL, NULL, NULL, NULL, NULL) = avg((churned = 'yes')::int) AS priors FROM customers;
@@ -17,11 +17,11 @@ SELECT damson.probability('churn', 'yes', 30, NULL, 'no such plan', NULL, NULL) 
 SELECT value > 0.5 FROM damson.train('counts', 'flowers', 'species', 'naive_bayes', features => '{petal, sepal}', params => '{"distribution": "multinomial"}', split => 'none');
 SELECT value > 0.5 FROM damson.train('yes_or_no', 'flowers', 'species', 'naive_bayes', features => '{petal, sepal}', params => '{"distribution": "bernoulli", "binarize": 1}', split => 'none');
 -- case: wrong data and parameters
-SELECT expect($$SELECT damson.train('m', 'SELECT petal - 1 AS less, species FROM flowers', 'species', 'naive_bayes', params => '{"distribution": "multinomial"}', split => 'none')$$);
+SELECT expect($$SELECT damson.train('m', 'SELECT (petal - 1)::int AS less, species FROM flowers', 'species', 'naive_bayes', params => '{"distribution": "multinomial"}', split => 'none')$$);
 SELECT expect($$SELECT damson.train('m', 'flowers', 'species', 'naive_bayes', params => '{"distribution": "poisson"}')$$);
 SELECT expect($$SELECT damson.train('m', 'flowers', 'species', 'naive_bayes', params => '{"var_smoothing": 0}')$$);
 SELECT expect($$SELECT damson.train('m', 'flowers', 'species', 'naive_bayes', params => '{"priors": [0.5, 0.5]}')$$);
-SELECT expect($$SELECT damson.train('m', 'homes', 'price', 'naive_bayes')$$);
+SELECT expect($$SELECT damson.train('m', 'homes', 'price', 'naive_bayes', task => 'regression')$$);
 -- case: baselines of a regression
 SELECT count(*) FROM damson.train('mean', 'homes', 'price', 'dummy', split => 'none');
 SELECT count(*) FROM damson.train('median', 'homes', 'price', 'dummy', params => '{"strategy": "median"}', split => 'none');
