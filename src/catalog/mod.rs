@@ -1,7 +1,8 @@
 //! The catalog: the only SQL against the tables of `sql/catalog.sql`. Callers: `src/api`.
 //!
 //! - [`mod@reference`]: `name`, `name@alias`, `name@7`.
-//! - [`mod@resolve`]: from a reference to a loaded model, with the current user's rights; `cache` keeps the loaded.
+//! - [`mod@resolve`]: from a reference to a loaded model, with the current user's rights; `cache` keeps the loaded,
+//!   `remembered` what references meant.
 //! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind. [`deployments`]: aliases.
 //! - [`description`]: one version as rows to read.
 //!
@@ -14,6 +15,7 @@ pub mod deployments;
 pub mod description;
 pub mod models;
 pub mod reference;
+mod remembered;
 pub mod resolve;
 pub mod versions;
 

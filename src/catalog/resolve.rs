@@ -1,18 +1,23 @@
 //! From a model reference to a loaded model, with the current user's rights. Callers: the scorers, `evaluate` and
 //! `describe`.
 //!
-//! What a name means is read under the snapshot of the calling statement, every time: a cached answer would be wrong
-//! under `REPEATABLE READ`, after a rollback, on a standby. A caller may keep the answer for as long as
+//! What a name means is read under the snapshot of the calling statement: a cached answer would be wrong under
+//! `REPEATABLE READ`, after a rollback, on a standby. An answer of an earlier statement serves only where this
+//! statement's snapshot proves it true (`remembered`). A caller may keep the answer for as long as
 //! [`generation`](super::generation) stays the same. Loaded models are cached by content.
 
 use super::cache;
 use super::deployments::{no_alias, no_version};
 use super::models::{denied, missing};
 use super::reference::{Reference, Which};
+use super::remembered::{self, Evidence};
 use crate::pg::error::{Error, Result};
 use crate::pg::role::current_user;
+use crate::pg::row::Place;
+use crate::pg::spi::Row;
 use crate::pg::{change, settings};
 use engine::scorer::Scorer;
+use pgrx::pg_sys::Oid;
 use std::rc::Rc;
 
 /// A version of a model that the current user may score with.
@@ -27,27 +32,38 @@ pub struct Resolved {
     pub scorer: Rc<Scorer>,
 }
 
-/// What a reference means; `$1` is the model, `$2` the current user, `$3` the alias or the version.
+/// What a reference means; `$1` is the model, `$2` the current user, `$3` the alias or the version. The last columns
+/// say from which rows, and by which role's right.
 macro_rules! sql {
-    ($join:literal) => {
+    ($join:literal, $pointer:literal) => {
         concat!(
-            "SELECT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') OR EXISTS (
-                SELECT FROM damson_catalog.grants g
-                WHERE g.model = m.id AND g.privilege = 'predict'
-                  AND (g.grantee = 0::regrole OR pg_catalog.pg_has_role($2, g.grantee::oid, 'USAGE'))),
-                m.last_version, v.id, v.version, v.artifact_size, v.artifact_sha256
+            "SELECT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') OR g.grantee IS NOT NULL,
+                m.last_version, v.id, v.version, v.artifact_size, v.artifact_sha256,
+                CASE WHEN pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') THEN m.owner::oid ELSE g.grantee END,
+                m.tableoid::text || m.ctid::text, v.tableoid::text || v.ctid::text, ",
+            $pointer,
+            ",
+                CASE WHEN NOT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') THEN g.place END
             FROM damson_catalog.models m ",
             $join,
-            " WHERE m.name = $1"
+            " LEFT JOIN LATERAL (
+                SELECT g.grantee::oid AS grantee, g.tableoid::text || g.ctid::text AS place
+                FROM damson_catalog.grants g
+                WHERE g.model = m.id AND g.privilege = 'predict'
+                  AND (g.grantee = 0::regrole OR pg_catalog.pg_has_role($2, g.grantee::oid, 'USAGE'))
+                ORDER BY g.grantee::oid LIMIT 1) g ON true
+            WHERE m.name = $1"
         )
     };
 }
 
 const BY_ALIAS: &str = sql!(
     "LEFT JOIN damson_catalog.aliases a ON a.model = m.id AND a.alias = $3
-    LEFT JOIN damson_catalog.versions v ON v.id = a.version"
+    LEFT JOIN damson_catalog.versions v ON v.id = a.version",
+    "a.tableoid::text || a.ctid::text"
 );
-const BY_VERSION: &str = sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3");
+const BY_VERSION: &str =
+    sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3", "NULL::text");
 
 /// The model that `name`, `name@alias` or `name@7` means now.
 ///
@@ -55,8 +71,13 @@ const BY_VERSION: &str = sql!("LEFT JOIN damson_catalog.versions v ON v.model = 
 /// 42704 for a model, alias or version that is not there; 42501 for one that is neither the current user's nor
 /// granted; 22023 for an impossible reference; XX001 when the stored artifact is damaged.
 pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
+    if let Some(resolved) = remembered::find(reference) {
+        return Ok(resolved);
+    }
     let Reference { model, which } = Reference::parse(reference)?;
     change::watch()?;
+    // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
+    let generation = change::generation();
     let (sql, param) = match which {
         Which::Alias(alias) => (BY_ALIAS, alias.into()),
         Which::Version(version) => (BY_VERSION, version.into()),
@@ -83,7 +104,24 @@ pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
             ..e
         })?,
     };
-    Ok(Rc::new(Resolved { model: model.to_string(), version, id, scorer }))
+    let resolved = Rc::new(Resolved { model: model.to_string(), version, id, scorer });
+    remembered::keep(reference, generation, &resolved, sha256, evidence(&row)?);
+    Ok(resolved)
+}
+
+/// The last columns of the statements above.
+fn evidence(row: &Row) -> Result<Evidence> {
+    let mut rows = vec![];
+    for column in 7..11 {
+        if let Some(place) = row.get::<Option<String>>(column)? {
+            let place = Place::parse(&place);
+            rows.push(
+                place.ok_or_else(|| Error::internal("the server wrote the place of a row unlike a place"))?,
+            );
+        }
+    }
+    let role: Oid = row.get(6)?;
+    Ok(Evidence { rows, role: (role != Oid::INVALID).then_some(role) })
 }
 
 fn load(version: i64, size: i64, sha256: &str) -> Result<Rc<Scorer>> {

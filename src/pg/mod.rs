@@ -21,6 +21,7 @@ mod reader;
 mod receiver;
 mod record;
 pub mod role;
+pub mod row;
 pub mod scoring;
 pub mod settings;
 pub mod shim;

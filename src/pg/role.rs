@@ -12,6 +12,12 @@ pub fn current_user() -> Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
+/// Whether a user has the rights of a role, now.
+pub fn has_role(user: Oid, role: Oid) -> bool {
+    // SAFETY: looks the membership up.
+    unsafe { shim::damson_has_role(user, role) }
+}
+
 /// Runs `body` with the rights of a schema's owner, and with a search path that nobody can plant operators in.
 /// `body` must run no code of users.
 ///

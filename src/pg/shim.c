@@ -7,17 +7,25 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/tupdesc.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
@@ -269,6 +277,57 @@ damson_schema_owner(const char *name)
 		ReleaseSysCache(tuple);
 	}
 	return owner;
+}
+
+/* Whether a user has the rights of a role, as pg_has_role(..., 'USAGE'). */
+bool		damson_has_role(Oid user, Oid role);
+
+bool
+damson_has_role(Oid user, Oid role)
+{
+	return has_privs_of_role(user, role);
+}
+
+/*
+ * The null marks and values of the row at a place of a table, when the active snapshot sees one there: copies them
+ * and returns their length. 0 where there is no such row, table or room. The lock stays, as after a query.
+ */
+size_t		damson_row_at(Oid table, uint32 block, uint16 offset, char *out, size_t room);
+
+size_t
+damson_row_at(Oid table, uint32 block, uint16 offset, char *out, size_t room)
+{
+	Relation	rel = try_relation_open(table, AccessShareLock);
+	size_t		length = 0;
+
+	if (rel == NULL)
+		return 0;
+	/* A place may lie behind the end of a table that was cut since. */
+	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		block < RelationGetNumberOfBlocks(rel))
+	{
+		HeapTupleData tuple;
+		Buffer		buffer = InvalidBuffer;
+		bool		found;
+
+		ItemPointerSet(&tuple.t_self, block, offset);
+#if PG_VERSION_NUM >= 150000
+		found = heap_fetch(rel, GetActiveSnapshot(), &tuple, &buffer, false);
+#else
+		found = heap_fetch(rel, GetActiveSnapshot(), &tuple, &buffer);
+#endif
+		if (found)
+		{
+			length = tuple.t_len - SizeofHeapTupleHeader;
+			if (length <= room)
+				memcpy(out, (char *) tuple.t_data + SizeofHeapTupleHeader, length);
+			else
+				length = 0;
+			ReleaseBuffer(buffer);
+		}
+	}
+	relation_close(rel, NoLock);
+	return length;
 }
 
 /* Rows. */

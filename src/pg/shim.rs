@@ -70,6 +70,8 @@ guarded! {
     fn damson_record_desc(oid: Oid, typmod: i32) -> TupleDesc;
     fn damson_timestamp(utf8: *const c_char, len: usize) -> i64;
     fn damson_schema_owner(name: *const c_char) -> Oid;
+    fn damson_has_role(user: Oid, role: Oid) -> bool;
+    fn damson_row_at(table: Oid, block: u32, offset: u16, out: *mut c_char, room: usize) -> usize;
 }
 
 /// Without a guard: an error jumps over the frames of the caller up to the nearest guard, so those must hold
