@@ -12,6 +12,7 @@ mod drop_model;
 mod evaluate;
 mod fold;
 mod grant_model;
+mod groups;
 mod importance;
 mod partial_dependence;
 mod rename_model;

@@ -10,6 +10,7 @@ use crate::pg::{error, folding, settings, work};
 use engine::Kind;
 use engine::decision::Options;
 use engine::fold::train_folded;
+use engine::groups::UnknownGroup;
 use engine::learner::{Cx, Observer};
 use engine::schema::Task;
 use engine::split::Split;
@@ -49,6 +50,8 @@ CREATE FUNCTION damson.train(
     offset_column text DEFAULT NULL,
     group_column text DEFAULT NULL,
     class_weight text DEFAULT NULL,
+    group_by text[] DEFAULT NULL,
+    unknown_group text DEFAULT NULL,
     folds bigint DEFAULT 0,
     seed bigint DEFAULT 0,
     description text DEFAULT NULL)
@@ -65,7 +68,12 @@ values, scales and categories are treated; both are JSON objects. features names
 others by default), weight a column of row weights, offset_column one that is added to the linear predictor (the log
 of an exposure), group_column the group of each row: the query to rank within, or the cluster of dependent rows. task
 is regression or classification where the target''s type leaves it open, or ranking. class_weight is what the rows of
-a class weigh: balanced, or a JSON object of labels and weights. split holds rows out to test on: random (the default with a target), stratified, time (the latest
+a class weigh: balanced, or a JSON object of labels and weights.
+With group_by, columns whose values deal the rows to groups, each group gets a model of its own, and all of them are
+one version; NULL makes a group too. Those columns are the first inputs of the model, before the features, and choose
+the group that scores a row. unknown_group says what rows of another group get: error (the default), null, or global,
+a model of all rows. Groups that cannot be trained are left out with a warning and are then unknown; see damson.groups.
+split holds rows out to test on: random (the default with a target), stratified, time (the latest
 rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
 fitted on all rows. The same rows, arguments and seed give the same model.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
@@ -88,6 +96,8 @@ fn train(
     offset_column: Option<Text>,
     group_column: Option<Text>,
     class_weight: Option<Text>,
+    group_by: Option<TextArray>,
+    unknown_group: Option<Text>,
     folds: Option<i64>,
     seed: Option<i64>,
     description: Option<Text>,
@@ -107,13 +117,17 @@ fn train(
 > {
     let (model, version, algorithm, task, train_rows, test_rows, metric, value, seconds) = answer(|| {
         let features = features.map(|f| f.without_nulls("features")).transpose()?;
+        let group_by = group_by.map(|g| g.without_nulls("group_by")).transpose()?;
+        if group_by.as_ref().is_some_and(|g| g.is_empty()) {
+            return Err(refused("group_by is empty, expected one or more column names".into()));
+        }
         let given = json!({
             "target": target.as_deref(), "algorithm": algorithm.as_deref(), "params": params.as_deref().map(document),
             "preprocess": preprocess.as_deref().map(document), "features": features, "weight": weight.as_deref(),
             "task": task.as_deref(), "split": split.as_deref(), "test_size": test_size,
             "time_column": time_column.as_deref(), "offset_column": offset_column.as_deref(),
             "group_column": group_column.as_deref(), "class_weight": class_weight.as_deref().map(document),
-            "folds": folds, "seed": seed,
+            "group_by": group_by, "unknown_group": unknown_group.as_deref(), "folds": folds, "seed": seed,
         });
         let text = |t: Option<Text>| t.map(|t| t.0);
         let folds = folds.unwrap_or(0);
@@ -133,6 +147,8 @@ fn train(
                 offset: text(offset_column),
                 group: text(group_column),
                 decision: Options { class_weight: text(class_weight) },
+                group_by: group_by.unwrap_or_default(),
+                unknown_group: unknown_group.as_deref().map(parse_unknown_group).transpose()?,
                 split: parse_split(split.as_deref(), test_size.unwrap_or(0.2), supervised && folds == 0)?,
                 time_column: text(time_column),
                 folds: usize::try_from(folds)
@@ -283,7 +299,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
             params: &card.params,
             preprocess: &card.preprocess,
             target: card.target.as_deref(),
-            features: card.inputs.iter().map(|i| i.name.clone()).collect(),
+            features: card.features().iter().map(|i| i.name.clone()).collect(),
             classes: &card.classes,
             headline: headline.map(|m| (m.name.as_str(), m.value)),
             artifact,
@@ -307,7 +323,8 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
 fn wanted(request: &Request) -> Option<Vec<String>> {
     let mut columns: Vec<String> = vec![];
     let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
-    for name in request.features.as_ref()?.iter().chain(roles.into_iter().flatten()) {
+    let roles = roles.into_iter().flatten().chain(&request.group_by);
+    for name in request.features.as_ref()?.iter().chain(roles) {
         if !columns.contains(name) {
             columns.push(name.clone());
         }
@@ -342,6 +359,11 @@ fn parse_task(name: &str) -> Result<Task> {
         let known: Vec<&str> = Task::ALL.iter().map(|t| t.name()).collect();
         refused(format!("task is \"{name}\", expected one of {}", known.join(", ")))
     })
+}
+
+fn parse_unknown_group(name: &str) -> Result<UnknownGroup> {
+    UnknownGroup::parse(name)
+        .ok_or_else(|| refused(format!("unknown_group is \"{name}\", expected error, null or global")))
 }
 
 fn parse_split(name: Option<&str>, test_size: f64, hold_out: bool) -> Result<Split> {

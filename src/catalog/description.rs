@@ -72,8 +72,10 @@ pub fn describe(resolved: &Resolved) -> Result<Vec<(String, String)>> {
         properties.push(("classes".to_string(), classes(&card.classes)));
     }
     // In the order in which scalars are bound.
-    for (i, input) in card.inputs.iter().enumerate() {
-        properties.push((format!("feature {}", i + 1), format!("{} ({})", input.name, kind(input.kind))));
+    for (what, inputs) in [("group", card.group_columns()), ("feature", card.features())] {
+        for (i, input) in inputs.iter().enumerate() {
+            properties.push((format!("{what} {}", i + 1), format!("{} ({})", input.name, kind(input.kind))));
+        }
     }
     properties.extend(resolved.scorer.describe());
     Ok(properties)

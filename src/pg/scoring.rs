@@ -196,6 +196,10 @@ unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Sc
         } else {
             0
         };
+        // The policy for groups that the model does not know may be NULL.
+        if !scorer.answers(row)? {
+            return Ok(None);
+        }
         Ok(Some((scorer, row, class)))
     }
 }
@@ -288,7 +292,8 @@ fn probabilities(card: &Card, scores: &[f64]) -> Jsonb {
 
 /// `{"class": ..., "base": ..., "score": ..., "contributions": {"column": part, ...}}`.
 fn explanation(card: &Card, found: &Explanation) -> Jsonb {
-    let parts = card.inputs.iter().map(|i| i.name.clone()).zip(found.contributions.iter().map(|p| json!(p)));
+    let parts =
+        card.features().iter().map(|i| i.name.clone()).zip(found.contributions.iter().map(|p| json!(p)));
     let mut document = json!({
         "base": found.base, "score": found.score,
         "contributions": serde_json::Value::Object(parts.collect()),

@@ -6,6 +6,7 @@
 //! Lengths are 8 bytes, little endian. The payload of a network holds its tensors as safetensors.
 
 use crate::error::{Error, Result};
+use crate::groups::UnknownGroup;
 use crate::prepare::{InputColumn, Prepared};
 use crate::schema::Task;
 use crate::wire;
@@ -30,9 +31,13 @@ pub struct Card {
     pub offset: Option<String>,
     /// The column of groups, where the model was trained with one.
     pub group: Option<String>,
+    /// How many of the first inputs choose the group whose model scores a row; 0 for one model.
+    pub group_by: usize,
+    /// What rows of unknown groups are answered.
+    pub unknown_group: UnknownGroup,
     /// Class labels, in the order of the probabilities.
     pub classes: Vec<String>,
-    /// The columns that it reads, in the order in which scalars are bound.
+    /// The columns that it reads, in the order in which scalars are bound: those of `group_by`, then the features.
     pub inputs: Vec<InputColumn>,
     /// All parameters as JSON, defaults filled in.
     pub params: String,
@@ -48,6 +53,18 @@ pub struct Card {
     pub fingerprint: String,
     /// The version of this engine.
     pub engine_version: String,
+}
+
+impl Card {
+    /// The columns that choose the group.
+    pub fn group_columns(&self) -> &[InputColumn] {
+        self.inputs.get(..self.group_by).unwrap_or_default()
+    }
+
+    /// The columns that the model learnt from.
+    pub fn features(&self) -> &[InputColumn] {
+        self.inputs.get(self.group_by..).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,7 +117,7 @@ pub fn unpack(bytes: &[u8]) -> Result<(Card, Prepared, &[u8])> {
     }
     let Header { card, mut prepared } = wire::decode(header)?;
     prepared.restore()?;
-    if card.inputs != prepared.inputs || (card.task == Task::Classification) != (card.classes.len() > 1) {
+    if card.features() != prepared.inputs || (card.task == Task::Classification) != (card.classes.len() > 1) {
         return Err(damaged("its parts do not agree"));
     }
     Ok((card, prepared, payload))

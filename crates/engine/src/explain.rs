@@ -78,12 +78,16 @@ impl Scorer {
         let probabilities = self.score(row)?;
         let likeliest = Scorer::best(probabilities);
         let mut parts = vec![];
-        let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, ..Chunk::default() };
+        let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, group: &row.group, ..Chunk::default() };
         if !self.model.explain(&chunk, &mut parts)? {
             let message = format!("algorithm \"{}\" has no exact explanations", self.card.algorithm);
-            return Err(Error::new(Kind::Unsupported, message).hint(
+            let error = Error::new(Kind::Unsupported, message).hint(
                 "damson.importance with method => 'permutation' works for every algorithm with a target.",
-            ));
+            );
+            return Err(match self.groups() {
+                Some(_) => error.detail("Nor has the model of a group that did not see all classes."),
+                None => error,
+            });
         }
         let width = self.schema.width() + 1;
         let scores = parts.len() / width;
@@ -145,7 +149,7 @@ impl Scorer {
         if kind == Importance::Gain && total > 0.0 {
             found.iter_mut().for_each(|v| *v /= total);
         }
-        let named = self.card.inputs.iter().zip(found);
+        let named = self.card.features().iter().zip(found);
         Ok(ranked(
             named.map(|(i, v)| Ranked { name: i.name.clone(), importance: v, deviation: None }).collect(),
         ))
@@ -164,7 +168,9 @@ impl Scorer {
         draw: Draw,
         cx: &Cx,
     ) -> Result<Vec<Ranked>> {
-        let rows = draw.rows(frame)?;
+        let mut rows = draw.rows(frame)?;
+        let routes = self.answered(frame, &mut rows)?;
+        let known = Roles { group: &routes, ..Roles::default() };
         let Some(name) = target.or(self.card.target.as_deref()).filter(|_| self.card.task.supervised())
         else {
             return Err(Error::new(
@@ -185,15 +191,16 @@ impl Scorer {
                 Error::new(Kind::Data, message).hint("Measure on rows of two or more classes.")
             })
         };
-        let mut source = FrameRows::bind(frame, &self.prepared, &rows, Roles::default(), None)?;
+        let mut source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
         let whole = quality(&source)?;
         let mut found = vec![];
-        for (input, column) in self.card.inputs.iter().enumerate() {
+        let inputs = self.card.features();
+        for (input, column) in inputs.iter().enumerate() {
             let mut losses = vec![];
             for repeat in 0..repeats {
                 cx.check()?;
                 let done = input * repeats + repeat;
-                cx.observer.progress(done, self.card.inputs.len() * repeats, "shuffle");
+                cx.observer.progress(done, inputs.len() * repeats, "shuffle");
                 source.replace(input, shuffled(rows.iter().copied(), draw.seed.wrapping_add(done as u64)));
                 let loss = whole - quality(&source)?;
                 losses.push(if headline.larger_is_better { loss } else { -loss });
@@ -225,14 +232,17 @@ impl Scorer {
         draw: Draw,
         cx: &Cx,
     ) -> Result<Vec<Point>> {
-        let Some(input) = self.card.inputs.iter().position(|i| i.name == name) else {
-            let names: Vec<&str> = self.card.inputs.iter().map(|i| i.name.as_str()).take(40).collect();
+        let inputs = self.card.features();
+        let Some(input) = inputs.iter().position(|i| i.name == name) else {
+            let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).take(40).collect();
             return Err(Error::new(Kind::UnknownColumn, format!("the model does not read \"{name}\""))
                 .hint(format!("It reads: {}.", names.join(", "))));
         };
-        let rows = draw.rows(frame)?;
+        let mut rows = draw.rows(frame)?;
+        let routes = self.answered(frame, &mut rows)?;
+        let known = Roles { group: &routes, ..Roles::default() };
         let column = &frame.columns[frame.position(name)?];
-        let mut source = FrameRows::bind(frame, &self.prepared, &rows, Roles::default(), None)?;
+        let mut source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
         let mut found = vec![];
         let grid = grid(column, &rows, points)?;
         for (done, row) in grid.iter().enumerate() {

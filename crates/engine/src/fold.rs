@@ -10,6 +10,7 @@ use crate::artifact::{self, Card};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::RowHasher;
 use crate::frame::{Column, ColumnKind, Data, Dictionary, Value, unknown_column};
+use crate::groups::UnknownGroup;
 use crate::learner::{Cx, Shard};
 use crate::params::Values;
 use crate::prepare::options::{Options, Plan};
@@ -383,6 +384,10 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
             "Use split => 'none' and measure with damson.evaluate, or SET damson.runner = 'threads'.",
         ));
     }
+    if !request.group_by.is_empty() {
+        return Err(Error::new(Kind::Unsupported, "training in an aggregate does not deal rows to groups")
+            .hint("SET damson.runner = 'threads', or use damson.fit with GROUP BY."));
+    }
     let algorithm = algorithms::find(&request.algorithm)?;
     let info = algorithm.info();
     let find = |name: &String| {
@@ -486,6 +491,8 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         target: request.target.clone(),
         offset: request.offset.clone(),
         group: request.group.clone(),
+        group_by: 0,
+        unknown_group: UnknownGroup::default(),
         classes,
         inputs: prepared.inputs.clone(),
         params: params.to_json().to_string(),

@@ -6,6 +6,7 @@
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
 //!   [`fingerprint`] are its steps.
 //! - [`decision`]: from probabilities to decisions.
+//! - [`groups`]: one model a group of rows, as one model.
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
@@ -22,6 +23,7 @@ pub mod explain;
 pub mod fingerprint;
 pub mod fold;
 pub mod frame;
+pub mod groups;
 pub mod learner;
 pub mod metrics;
 pub mod params;

@@ -3,6 +3,8 @@
 use crate::artifact::{self, Card};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{ColumnKind, Frame, Value};
+use crate::groups::Router;
+use crate::groups::{self, model::NOWHERE, model::Route};
 use crate::learner::{Cx, Model};
 use crate::metrics;
 use crate::prepare::encode::Number;
@@ -10,6 +12,7 @@ use crate::prepare::summary::Moments;
 use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
 use crate::run::{Buffers, Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
+use crate::train::pick;
 use crate::{algorithms, roles, target};
 use rayon::prelude::*;
 
@@ -20,6 +23,8 @@ pub struct Scorer {
     pub(crate) schema: Schema,
     pub(crate) model: Box<dyn Model>,
     plain: Option<Vec<Number>>,
+    /// Of a model with groups.
+    router: Option<Router>,
     bytes: usize,
 }
 
@@ -28,6 +33,9 @@ pub struct Row {
     pub(crate) x: Vec<f64>,
     pub(crate) image: Vec<u8>,
     out: Vec<f64>,
+    route: Route,
+    /// As `Chunk::group`: the number of the model, for a model with groups.
+    pub(crate) group: Vec<u64>,
 }
 
 impl Scorer {
@@ -47,7 +55,12 @@ impl Scorer {
             return Err(Error::new(Kind::Unsupported, message).hint("Train the model again."));
         }
         let schema = prepared.schema(card.task, card.classes.len(), card.train_rows as usize);
-        let model = algorithm.load(payload, &schema)?;
+        let (model, router, held): (Box<dyn Model>, _, _) = if card.group_by > 0 {
+            let (model, router, held) = groups::model::load(payload, &card, &prepared, algorithm)?;
+            (Box::new(model), Some(router), held)
+        } else {
+            (algorithm.load(payload, &schema)?, None, 0)
+        };
         let expected = match card.task {
             Task::Classification => card.classes.len(),
             Task::Embedding => model.outputs().max(1),
@@ -60,13 +73,18 @@ impl Scorer {
             )));
         }
         let plain = prepared.plain_numbers();
-        let bytes = bytes.len() * 2 + prepared.bytes();
-        Ok(Scorer { card, prepared, schema, model, plain, bytes })
+        let bytes = bytes.len() * 2 + prepared.bytes() + held;
+        Ok(Scorer { card, prepared, schema, model, plain, router, bytes })
     }
 
     /// What the model is.
     pub fn card(&self) -> &Card {
         &self.card
+    }
+
+    /// The groups of a model that has a model for each.
+    pub fn groups(&self) -> Option<&Router> {
+        self.router.as_ref()
     }
 
     /// Bytes that it holds in memory, about.
@@ -82,7 +100,13 @@ impl Scorer {
     /// A new scratch row.
     pub fn row(&self) -> Row {
         let image = self.prepared.image().map_or(0, |s| s.bytes());
-        Row { x: vec![0.0; self.prepared.width()], image: vec![0; image], out: vec![0.0; self.outputs()] }
+        Row {
+            x: vec![0.0; self.prepared.width()],
+            image: vec![0; image],
+            out: vec![0.0; self.outputs()],
+            route: self.router.as_ref().map(Route::new).unwrap_or_default(),
+            group: self.router.iter().map(|_| NOWHERE).collect(),
+        }
     }
 
     /// Sets one input of a row. Every input must be set before each `score`.
@@ -91,7 +115,10 @@ impl Scorer {
     /// A value of another type, or one that the model's policies refuse; the column is named.
     #[inline]
     pub fn set(&self, row: &mut Row, input: usize, value: Value) -> Result<()> {
-        self.prepared.put(input, value, &mut row.x, &mut row.image)
+        match &self.router {
+            Some(router) if input < self.card.group_by => row.route.set(router, input, value),
+            _ => self.prepared.put(input - self.card.group_by, value, &mut row.x, &mut row.image),
+        }
     }
 
     /// Sets all inputs from one array: an element an input where all are numbers, or the one array input.
@@ -122,10 +149,20 @@ impl Scorer {
     }
 
     #[inline]
-    fn set_plain(&self, row: &mut Row, numbers: &[Number], values: impl Iterator<Item = f64>) -> Result<()> {
+    fn set_plain(
+        &self,
+        row: &mut Row,
+        numbers: &[Number],
+        mut values: impl Iterator<Item = f64>,
+    ) -> Result<()> {
+        if let Some(router) = &self.router {
+            for (i, v) in values.by_ref().take(self.card.group_by).enumerate() {
+                row.route.set(router, i, Value::number(v))?;
+            }
+        }
         for (i, ((number, x), v)) in numbers.iter().zip(row.x.iter_mut()).zip(values).enumerate() {
             if let Err(fault) = number.put(v, std::slice::from_mut(x)) {
-                let input = &self.card.inputs[i];
+                let input = &self.prepared.inputs[i];
                 return Err(fault.explain(&input.name, input.kind));
             }
         }
@@ -150,12 +187,38 @@ impl Scorer {
             .hint(format!("The model reads, in this order: {}.", names.join(", ")))
     }
 
-    /// Scores a row whose inputs are all set: the prediction, the cluster, or a probability a class.
+    /// Scores a row whose inputs are all set: the prediction, the cluster, or a probability a class. NaN where the
+    /// model answers nothing: to groups that it does not know, when that is its policy.
+    ///
+    /// # Errors
+    /// `Kind::Data` for a group that the model does not know, when that is its policy; the algorithm's.
     #[inline]
     pub fn score<'r>(&self, row: &'r mut Row) -> Result<&'r [f64]> {
-        let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, ..Chunk::default() };
+        self.find_group(row)?;
+        let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, group: &row.group, ..Chunk::default() };
         self.model.score(&chunk, &mut row.out)?;
         Ok(&row.out)
+    }
+
+    /// Whether the model answers to a row whose inputs are all set. It does not where it does not know the row's
+    /// group and its policy is to say nothing.
+    ///
+    /// # Errors
+    /// As `score`, for an unknown group.
+    #[inline]
+    pub fn answers(&self, row: &mut Row) -> Result<bool> {
+        self.find_group(row)?;
+        Ok(row.group.first() != Some(&NOWHERE))
+    }
+
+    /// Looks the row's group up, for a model with groups.
+    #[inline]
+    pub(crate) fn find_group(&self, row: &mut Row) -> Result<()> {
+        if let Some(router) = &self.router {
+            let number = row.route.number(router)?;
+            row.group.iter_mut().for_each(|g| *g = number);
+        }
+        Ok(())
     }
 
     /// The number of the likeliest class; ties go to the first.
@@ -171,8 +234,28 @@ impl Scorer {
 
     /// Scores some rows of a frame on the current thread pool: `rows.len() * outputs()` values.
     pub fn score_rows(&self, frame: &Frame, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
-        let source = FrameRows::bind(frame, &self.prepared, rows, Roles::default(), None)?;
+        let routes = self.routes(frame)?;
+        let roles = Roles { group: &routes, ..Roles::default() };
+        let source = FrameRows::bind(frame, &self.prepared, rows, roles, None)?;
         score_all(self.model.as_ref(), &self.schema, &source, cx)
+    }
+
+    /// For a model with groups: where each row of a frame is scored; rows that are not are taken out of `rows`.
+    pub(crate) fn answered(&self, frame: &Frame, rows: &mut Vec<u32>) -> Result<Vec<u64>> {
+        let routes = self.routes(frame)?;
+        if !routes.is_empty() {
+            rows.retain(|r| routes[*r as usize] != NOWHERE);
+            if rows.is_empty() {
+                return Err(Error::new(Kind::Data, "the model knows the group of no row of the source")
+                    .hint("SELECT * FROM damson.groups(model) shows its groups."));
+            }
+        }
+        Ok(routes)
+    }
+
+    /// For a model with groups: where each row of a frame is scored.
+    fn routes(&self, frame: &Frame) -> Result<Vec<u64>> {
+        self.router.as_ref().map_or(Ok(vec![]), |r| r.routes(frame))
     }
 
     /// Measures the model on a frame that has its target, by default the column that it was trained on.
@@ -189,17 +272,56 @@ impl Scorer {
         let group = role(&self.card.group)?.map(|c| roles::read(&frame.columns[c], roles::group));
         let (offset, group) =
             (offset.transpose()?.unwrap_or_default(), group.transpose()?.unwrap_or_default());
+        if self.router.is_some() {
+            let known = Roles { offset: &offset, group: &group, ..Roles::default() };
+            return self.evaluate_groups(frame, target, known, cx);
+        }
         let known = Roles { offset: &offset, group: &group, ..Roles::default() };
         let source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
         let scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
         if !self.card.task.supervised() {
             return measure_unsupervised(self.model.as_ref(), &self.schema, &source, &scores);
         }
+        let y = self.target(frame, target)?;
+        Ok(measure(self.card.task, self.card.classes.len(), &scores, Roles { y: &y, ..known }))
+    }
+
+    fn target(&self, frame: &Frame, target: Option<&str>) -> Result<Vec<f64>> {
         let Some(name) = target.or(self.card.target.as_deref()) else {
             return Err(Error::internal("the model does not know its target"));
         };
-        let y = target::apply(&frame.columns[frame.position(name)?], self.card.task, &self.card.classes)?;
-        Ok(measure(self.card.task, self.card.classes.len(), &scores, Roles { y: &y, ..known }))
+        target::apply(&frame.columns[frame.position(name)?], self.card.task, &self.card.classes)
+    }
+
+    /// As `evaluate`. Rows that the model answers nothing to count nowhere.
+    fn evaluate_groups(
+        &self,
+        frame: &Frame,
+        target: Option<&str>,
+        known: Roles,
+        cx: &Cx,
+    ) -> Result<Vec<(String, f64)>> {
+        let mut rows: Vec<u32> = (0..frame.rows as u32).collect();
+        let routes = self.answered(frame, &mut rows)?;
+        // Group by group: a model scores many rows at once.
+        rows.sort_by_key(|r| routes[*r as usize]);
+        let roles = Roles { group: &routes, ..known };
+        let source = FrameRows::bind(frame, &self.prepared, &rows, roles, None)?;
+        let scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
+        if !self.card.task.supervised() {
+            let mut ranges = vec![];
+            let mut end = 0;
+            for run in rows.chunk_by(|a, b| routes[*a as usize] == routes[*b as usize]) {
+                ranges.push(end..end + run.len());
+                end += run.len();
+            }
+            return groups::measure::unsupervised(&self.schema, &source, &scores, &ranges);
+        }
+        let y = pick(&self.target(frame, target)?, &rows);
+        let (weight, offset, group) =
+            (pick(known.weight, &rows), pick(known.offset, &rows), pick(known.group, &rows));
+        let roles = Roles { y: &y, weight: &weight, offset: &offset, group: &group };
+        Ok(measure(self.card.task, self.card.classes.len(), &scores, roles))
     }
 
     /// The model as rows to read: what it is, then what its algorithm says of it.

@@ -9,6 +9,7 @@ use crate::decision::{self, ClassWeight};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::fingerprint;
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::groups::{self, UnknownGroup};
 use crate::learner::{Algorithm, Cx, Input, Observer};
 use crate::metrics;
 use crate::params::Values;
@@ -47,6 +48,10 @@ pub struct Request {
     pub group: Option<String>,
     /// What classes weigh, and how probabilities become decisions.
     pub decision: decision::Options,
+    /// Columns that deal the rows to groups with a model each; none for one model.
+    pub group_by: Vec<String>,
+    /// What rows of other groups are answered, with `group_by`.
+    pub unknown_group: Option<UnknownGroup>,
     /// How rows are held out.
     pub split: Split,
     /// The column that `Split::Time` orders by.
@@ -73,6 +78,8 @@ impl Default for Request {
             offset: None,
             group: None,
             decision: Default::default(),
+            group_by: vec![],
+            unknown_group: None,
             split: Split::None,
             time_column: None,
             folds: 0,
@@ -142,6 +149,7 @@ pub fn check(request: &Request) -> Result<()> {
         return Err(Error::new(Kind::Parameter, "a split by time needs a time column")
             .hint("Name it: time_column => 'column'."));
     }
+    groups::train::check(request)?;
     if request.folds == 1 || request.folds > 100 {
         return Err(Error::new(
             Kind::Parameter,
@@ -184,7 +192,8 @@ impl Recipe {
 /// The rows with their roles: what is fixed before they are dealt, whatever recipe they are used in.
 pub(crate) struct Setting<'a> {
     pub(crate) frame: &'a Frame,
-    columns: Vec<usize>,
+    /// The features.
+    pub(crate) columns: Vec<usize>,
     pub(crate) target: Target,
     weight: Vec<f64>,
     offset: Vec<f64>,
@@ -216,6 +225,9 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
 pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Trained> {
     let (frame, request, info) = (setting.frame, setting.request, recipe.algorithm.info());
     setting.check(recipe)?;
+    if !request.group_by.is_empty() {
+        return groups::train::train(setting, recipe, cx);
+    }
     let recorder = Recorder { inner: cx.observer, rounds: Mutex::new(vec![]), on: AtomicBool::new(false) };
     let cx = &Cx { observer: &recorder, ..*cx };
     let classes = setting.target.classes.len();
@@ -256,6 +268,8 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         target: request.target.clone(),
         offset: request.offset.clone(),
         group: request.group.clone(),
+        group_by: 0,
+        unknown_group: UnknownGroup::default(),
         classes: setting.target.classes.clone(),
         inputs: fitted.prepared.inputs.clone(),
         params: recipe.params.to_json().to_string(),
@@ -326,10 +340,7 @@ impl<'a> Setting<'a> {
     /// The rows to train on and those held out.
     pub(crate) fn parts(&self) -> Result<Parts> {
         let Setting { frame, request, .. } = self;
-        let times = match (&request.split, &request.time_column) {
-            (Split::Time { .. }, Some(name)) => Some(read_times(&frame.columns[frame.position(name)?])?),
-            _ => None,
-        };
+        let times = self.times()?;
         let times = times.as_ref().map(|t| match t {
             TimeValues::Whole(v) => Times::Whole(v),
             TimeValues::Numbers(v) => Times::Numbers(v),
@@ -337,12 +348,22 @@ impl<'a> Setting<'a> {
         request.split.apply(frame.rows, self.labels(), times, request.seed)
     }
 
+    /// When each row happened, where the split asks.
+    pub(crate) fn times(&self) -> Result<Option<TimeValues>> {
+        match (&self.request.split, &self.request.time_column) {
+            (Split::Time { .. }, Some(name)) => {
+                read_times(&self.frame.columns[self.frame.position(name)?]).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// A hash of the rows in all columns that have a part in the training.
     pub(crate) fn fingerprint(&self) -> Result<String> {
         let Setting { frame, request, .. } = self;
         let mut used = self.columns.clone();
-        for name in [&request.target, &request.weight, &request.offset, &request.group].into_iter().flatten()
-        {
+        let roles = [&request.target, &request.weight, &request.offset, &request.group];
+        for name in roles.into_iter().flatten().chain(&request.group_by) {
             used.push(frame.position(name)?);
         }
         Ok(fingerprint(frame, &used))
@@ -371,21 +392,8 @@ impl<'a> Setting<'a> {
         let mut prepared =
             Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), cx)?;
         let schema = prepared.schema(self.target.task, classes, rows.len());
-        let needed = self.frame.bytes()
-            + (self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len()) as u64 * 8
-            + recipe.algorithm.memory(&recipe.params, &schema)?;
-        if needed > self.request.max_memory {
-            let mib = |b: u64| b.div_ceil(1 << 20);
-            let message = format!(
-                "training needs about {} MiB, and damson.max_memory allows {} MiB",
-                mib(needed),
-                mib(self.request.max_memory)
-            );
-            return Err(Error::new(Kind::Memory, message).hint(format!(
-                "SET damson.max_memory = '{}MB', or train on a sample: source => 'SELECT ... TABLESAMPLE SYSTEM (10)'.",
-                mib(needed)
-            )));
-        }
+        let needed = self.bytes() + recipe.algorithm.memory(&recipe.params, &schema)?;
+        check_memory(needed, self.request.max_memory)?;
         let weight = self.weighted(rows)?;
         let roles = Roles { weight: weight.as_deref().unwrap_or(&self.weight), ..self.roles() };
         let source = FrameRows::bind(self.frame, &prepared, rows, roles, Some(self.request.seed))?;
@@ -423,34 +431,74 @@ impl<'a> Setting<'a> {
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
-    fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
-        let Some(class_weight) = &self.class_weight else { return Ok(None) };
+    pub(crate) fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+        let mut weights = vec![];
+        self.weigh(rows, 0..self.target.y.len() as u32, &mut weights)?;
+        Ok(self.class_weight.as_ref().map(|_| weights))
+    }
+
+    /// Sets the weights of the rows `of` in `weights`, a value a row of the frame: the row's own, times that of its
+    /// class among `rows`. Does nothing where classes do not weigh differently.
+    pub(crate) fn weigh(
+        &self,
+        rows: &[u32],
+        of: impl Iterator<Item = u32>,
+        weights: &mut Vec<f64>,
+    ) -> Result<()> {
+        let Some(class_weight) = &self.class_weight else { return Ok(()) };
         let weight = |row: usize| if self.weight.is_empty() { 1.0 } else { self.weight[row] };
         let mut totals = vec![0.0; self.target.classes.len()];
         for row in rows {
             totals[self.target.y[*row as usize] as usize] += weight(*row as usize);
         }
         let classes = class_weight.resolve(&self.target.classes, &totals)?;
-        Ok(Some(
-            self.target.y.iter().enumerate().map(|(row, y)| weight(row) * classes[*y as usize]).collect(),
-        ))
+        weights.resize(self.target.y.len(), 1.0);
+        for row in of.map(|r| r as usize) {
+            weights[row] = weight(row) * classes[self.target.y[row] as usize];
+        }
+        Ok(())
     }
 
-    fn roles(&self) -> Roles<'_> {
+    /// What rows have beside features, a value a row of the frame.
+    pub(crate) fn roles(&self) -> Roles<'_> {
         Roles { y: &self.target.y, weight: &self.weight, offset: &self.offset, group: &self.group }
+    }
+
+    /// Bytes that the rows take.
+    pub(crate) fn bytes(&self) -> u64 {
+        let roles = self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len();
+        self.frame.bytes() + roles as u64 * 8
     }
 }
 
+/// Refuses a training that would take more memory than it may.
+///
+/// # Errors
+/// `Kind::Memory`, with the setting that would do.
+pub(crate) fn check_memory(needed: u64, allowed: u64) -> Result<()> {
+    if needed <= allowed {
+        return Ok(());
+    }
+    let mib = |b: u64| b.div_ceil(1 << 20);
+    let (needed, allowed) = (mib(needed), mib(allowed));
+    let message = format!("training needs about {needed} MiB, and damson.max_memory allows {allowed} MiB");
+    Err(Error::new(Kind::Memory, message).hint(format!(
+        "SET damson.max_memory = '{needed}MB', or train on a sample: source => 'SELECT ... TABLESAMPLE SYSTEM (10)'."
+    )))
+}
+
 /// The values of some rows, of a list that may be empty.
-fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+pub(crate) fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
     if values.is_empty() { vec![] } else { rows.iter().map(|r| values[*r as usize]).collect() }
 }
 
 /// The frame's columns to learn from.
 fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec<usize>> {
     let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
-    let role = |name: &str| roles.iter().any(|r| r.as_deref() == Some(name));
-    for name in roles.into_iter().flatten() {
+    let role = |name: &str| {
+        roles.iter().any(|r| r.as_deref() == Some(name)) || request.group_by.iter().any(|g| g == name)
+    };
+    for name in roles.into_iter().flatten().chain(&request.group_by) {
         frame.position(name)?;
     }
     if let Some(names) = &request.features {
@@ -461,6 +509,11 @@ fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec
                 let message =
                     format!("column \"{name}\" is a feature and the target, weight or offset at once");
                 return Err(Error::new(Kind::Parameter, message));
+            }
+            if request.group_by.contains(name) {
+                let message = format!("column \"{name}\" is a feature and in group_by at once");
+                return Err(Error::new(Kind::Parameter, message)
+                    .hint("Within a group it does not vary; leave it out of the features."));
             }
             if columns.contains(&position) {
                 return Err(Error::new(Kind::Parameter, format!("feature \"{name}\" is named twice")));
@@ -501,7 +554,8 @@ fn read_role<T>(
     column.as_ref().map_or(Ok(vec![]), |name| roles::read(&frame.columns[frame.position(name)?], role))
 }
 
-enum TimeValues {
+/// The values of a time column.
+pub(crate) enum TimeValues {
     Whole(Vec<i64>),
     Numbers(Vec<f64>),
 }
@@ -520,7 +574,7 @@ fn read_times(column: &Column) -> Result<TimeValues> {
 }
 
 /// Means and standard deviations over folds, of the metrics that every fold has.
-fn summarise_folds(folds: &[Vec<(String, f64)>]) -> Vec<Metric> {
+pub(crate) fn summarise_folds(folds: &[Vec<(String, f64)>]) -> Vec<Metric> {
     let mut out = vec![];
     for (name, _) in folds.first().into_iter().flatten() {
         let values: Vec<f64> =
@@ -537,7 +591,7 @@ fn summarise_folds(folds: &[Vec<(String, f64)>]) -> Vec<Metric> {
 
 /// The task's main metric, on held-out rows where there are such; where the data leave it undefined, the first that
 /// is defined.
-fn headline(task: Task, classes: usize, metrics: &[Metric]) -> Option<Metric> {
+pub(crate) fn headline(task: Task, classes: usize, metrics: &[Metric]) -> Option<Metric> {
     let main = metrics::headline(task, classes).name;
     let of = |split: &str| {
         let mut there = metrics.iter().filter(|m| m.split == split);

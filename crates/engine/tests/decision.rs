@@ -61,6 +61,8 @@ fn request(algorithm: &str, decision: Options) -> Request {
         weight: None,
         offset: None,
         group: None,
+        group_by: vec![],
+        unknown_group: None,
         decision,
         split: Split::None,
         time_column: None,
