@@ -162,6 +162,7 @@ fn each_group_is_the_model_of_its_rows_alone() {
 
 #[test]
 fn classes_are_balanced_within_each_group() {
+    #[allow(clippy::needless_update)] // It may have more fields some day.
     let decision = Options { class_weight: Some("balanced".into()), ..Options::default() };
     let request = |group_by: &[&str]| Request {
         decision: decision.clone(),
