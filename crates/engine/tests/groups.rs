@@ -4,6 +4,7 @@
 
 use engine::artifact;
 use engine::decision::Options;
+use engine::explain::{Draw, Importance};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
 use engine::groups::UnknownGroup;
 use engine::learner::{Cx, Observer, Silent};
@@ -82,22 +83,12 @@ fn wines() -> Frame {
 fn request(algorithm: &str, target: Option<&str>, group_by: &[&str]) -> Request {
     Request {
         algorithm: algorithm.into(),
-        params: "{}".into(),
-        preprocess: "{}".into(),
         target: target.map(String::from),
-        task: None,
         features: Some(["malic", "ash", "color"].map(String::from).to_vec()),
-        weight: None,
-        offset: None,
-        group: None,
-        decision: Options::default(),
         group_by: group_by.iter().map(|g| g.to_string()).collect(),
-        unknown_group: None,
-        split: Split::None,
-        time_column: None,
-        folds: 0,
         seed: 7,
         max_memory: 1 << 32,
+        ..Request::default()
     }
 }
 
@@ -185,6 +176,37 @@ fn classes_are_balanced_within_each_group() {
             );
         }
     }
+}
+
+#[test]
+fn explains_by_the_groups_own_model() {
+    let request = Request {
+        unknown_group: Some(UnknownGroup::Null),
+        ..request("boosting", Some("alcohol"), &["region"])
+    };
+    let whole = wines();
+    let scorer = Scorer::load(&train(wines(), &request, &cx()).unwrap().artifact).unwrap();
+    let mut row = scorer.row();
+    for i in [0, 70, 170] {
+        for (input, column) in [0, 3, 4, 5].into_iter().enumerate() {
+            scorer.set(&mut row, input, whole.columns[column].value(i)).unwrap();
+        }
+        let found = scorer.explain(&mut row).unwrap();
+        assert_eq!(found.contributions.len(), 3);
+        let score = scorer.score_rows(&whole, &[i as u32], &cx()).unwrap()[0];
+        assert!((found.score - score).abs() < 1e-9, "{found:?} {score}");
+        assert!(scorer.answers(&mut row).unwrap());
+    }
+    scorer.set(&mut row, 0, Value::Text("east")).unwrap();
+    assert!(!scorer.answers(&mut row).unwrap());
+    let draw = Draw { most: 100, seed: 1 };
+    let found = scorer.permutation_importance(&whole, None, 2, draw, &cx()).unwrap();
+    assert_eq!(found.len(), 3);
+    let names: Vec<String> =
+        scorer.importance(Importance::Gain).unwrap().into_iter().map(|r| r.name).collect();
+    assert!(names.contains(&"color".to_string()) && names.len() == 3);
+    let points = scorer.partial_dependence(&whole, "color", None, 5, draw, &cx()).unwrap();
+    assert!(points.iter().all(|p| p.average > 11.0 && p.average < 15.0), "{points:?}");
 }
 
 #[test]
