@@ -10,6 +10,7 @@ mod deploy;
 mod describe;
 mod drop_model;
 mod evaluate;
+mod fit;
 mod fold;
 mod grant_model;
 mod groups;

@@ -1,10 +1,11 @@
 //! How users name models: `name`, `name@alias`, `name@7`. The one place that knows the rules.
 //!
 //! A name or an alias is 1 to 128 bytes of any text without `@`, without blanks at its ends and without control
-//! characters; quotes are letters like others. An alias is not a whole number, which would be a version.
+//! characters, that does not begin with `damson:`; quotes are letters like others. An alias is not a whole number, which would be a version.
 
 use crate::pg::error::{Code, Error, Result};
 use engine::Kind;
+use engine::artifact::TEXT_PREFIX;
 
 /// The alias that a bare name means.
 pub const PRODUCTION: &str = "production";
@@ -86,6 +87,8 @@ fn check(what: &str, text: &str) -> Result<()> {
     } else if text.contains('@') {
         return Err(refused(format!("{what} \"{text}\" contains \"@\""))
             .hint("\"@\" separates a model's name from an alias or version: name@alias, name@7."));
+    } else if text.starts_with(TEXT_PREFIX) {
+        format!("begins with \"{TEXT_PREFIX}\", as models given as text do")
     } else if text.trim() != text {
         "begins or ends with a blank".to_string()
     } else if text.chars().any(char::is_control) {

@@ -16,6 +16,7 @@ use crate::pg::role::current_user;
 use crate::pg::row::Place;
 use crate::pg::spi::Row;
 use crate::pg::{change, settings};
+use engine::artifact::{TEXT_PREFIX, from_text};
 use engine::scorer::Scorer;
 use pgrx::pg_sys::Oid;
 use std::rc::Rc;
@@ -65,12 +66,15 @@ const BY_ALIAS: &str = sql!(
 const BY_VERSION: &str =
     sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3", "NULL::text");
 
-/// The model that `name`, `name@alias` or `name@7` means now.
+/// The model that `name`, `name@alias` or `name@7` means now, or the one that a text of `damson.fit` is.
 ///
 /// # Errors
 /// 42704 for a model, alias or version that is not there; 42501 for one that is neither the current user's nor
 /// granted; 22023 for an impossible reference; XX001 when the stored artifact is damaged.
 pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
+    if reference.starts_with(TEXT_PREFIX) {
+        return fitted(reference);
+    }
     if let Some(resolved) = remembered::find(reference) {
         return Ok(resolved);
     }
@@ -122,6 +126,18 @@ fn evidence(row: &Row) -> Result<Evidence> {
     }
     let role: Oid = row.get(6)?;
     Ok(Evidence { rows, role: (role != Oid::INVALID).then_some(role) })
+}
+
+/// A model that is no version of any: the text that `damson.fit` gave. Who has it has the model.
+fn fitted(text: &str) -> Result<Rc<Resolved>> {
+    let named = |e: engine::Error| Error {
+        message: format!("the model given as text: {}", e.message),
+        hint: Some("Take the text as damson.fit gave it.".into()),
+        ..e.into()
+    };
+    let scorer = from_text(text).and_then(|artifact| Scorer::load(&artifact)).map_err(named)?;
+    let model = format!("fitted {}", scorer.card().algorithm);
+    Ok(Rc::new(Resolved { model, version: 0, id: 0, scorer: Rc::new(scorer) }))
 }
 
 fn load(version: i64, size: i64, sha256: &str) -> Result<Rc<Scorer>> {

@@ -36,7 +36,7 @@ fn cx(seed: u64) -> Cx<'static> {
 }
 
 /// The type of a column, as training asks.
-fn column_type(reader: Reader) -> ColumnType {
+pub(super) fn column_type(reader: Reader) -> ColumnType {
     match reader {
         Reader::F32 | Reader::F64 | Reader::Numeric => ColumnType::Float,
         Reader::I16 | Reader::I32 | Reader::I64 => ColumnType::Integer,
@@ -170,7 +170,7 @@ impl State {
 }
 
 /// SAFETY: the structure of a call with more than `i` arguments.
-unsafe fn argument(fcinfo: FunctionCallInfo, i: usize) -> Option<Datum> {
+pub(super) unsafe fn argument(fcinfo: FunctionCallInfo, i: usize) -> Option<Datum> {
     // SAFETY: the caller's promise.
     let argument = unsafe { &*(*fcinfo).args.as_ptr().add(i) };
     (!argument.isnull).then_some(argument.value)

@@ -5,6 +5,7 @@
 //!   `reader` knows their types.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
+//! - [`fitting`]: the aggregates whose result is a model.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed.
@@ -15,6 +16,7 @@ pub mod change;
 mod columns;
 pub mod datum;
 pub mod error;
+pub mod fitting;
 pub mod folding;
 pub mod query;
 mod reader;

@@ -11,6 +11,7 @@ use super::bind::{self, Form, Scratch, Source};
 use super::datum::{self, Float4Array, Jsonb, Text, Value as _};
 use super::error::{self, Error, Result};
 use super::record::Shape;
+use super::settings;
 use super::shim::{Record, raw};
 use crate::catalog::{self, Resolved};
 use engine::Kind;
@@ -21,6 +22,7 @@ use engine::scorer::{Row, Scorer};
 use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 use serde_json::json;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Models that one call site keeps at hand, for queries that name the model by a column.
@@ -80,6 +82,10 @@ struct Site {
     types: Vec<Oid>,
     form: Form,
     models: Vec<Bound>,
+    /// Where each is, by its reference.
+    places: HashMap<Vec<u8>, usize>,
+    /// Bytes of those that are no version of any model.
+    held: u64,
     /// The model of the last row, in `models`.
     current: usize,
     shape: Shape,
@@ -218,6 +224,8 @@ unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
             form: Form::of(&types),
             types,
             models: vec![],
+            places: HashMap::new(),
+            held: 0,
             current: 0,
             shape: Shape::NONE,
             scratch: Scratch::new(),
@@ -229,22 +237,25 @@ unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
 }
 
 impl Site {
+    fn forget(&mut self) {
+        self.models.clear();
+        self.places.clear();
+        self.held = 0;
+    }
+
     /// Makes the model of that reference the current one.
     #[cold]
     fn resolve(&mut self, verb: Verb, reference: &[u8]) -> Result<()> {
         // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
         let (user, generation) = (super::role::current_user(), catalog::generation());
         if self.user != user || self.generation != generation {
-            self.models.clear();
+            self.forget();
             self.user = user;
             self.generation = generation;
         }
-        if let Some(i) = self.models.iter().position(|m| m.reference == reference) {
-            self.current = i;
+        if let Some(i) = self.places.get(reference) {
+            self.current = *i;
             return Ok(());
-        }
-        if self.models.len() == AT_HAND {
-            self.models.clear();
         }
         let name = std::str::from_utf8(reference)
             .map_err(|_| Error::new(Kind::Parameter, "the model's name is not valid UTF-8"))?;
@@ -259,7 +270,19 @@ impl Site {
         let numbers = bind::all_numbers(&sources);
         let row = resolved.scorer.row();
         let class = (vec![], usize::MAX);
+        // Named models are kept by the session's cache too, those given as text only here.
+        let bytes = if resolved.version == 0 { resolved.scorer.bytes() as u64 } else { 0 };
+        let full = if bytes == 0 {
+            self.models.len() >= AT_HAND
+        } else {
+            self.held + bytes > settings::cache_memory()
+        };
+        if full {
+            self.forget();
+        }
+        self.held += bytes;
         self.current = self.models.len();
+        self.places.insert(reference.to_vec(), self.current);
         self.models.push(Bound {
             reference: reference.to_vec(),
             resolved,

@@ -76,47 +76,72 @@ pub fn run<T: Send>(
     seed: u64,
     job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
 ) -> Result<Finished<T>> {
-    return_large_blocks();
-    let pool = Pool::start(settings::threads())?;
-    let stop = AtomicBool::new(false);
-    let watch = Watch::default();
-    let (sender, receiver) = sync_channel(1);
-    let mut display = Display::new(title);
-    let outcome = pool.rayon()?.in_place_scope(|scope| {
-        let (stop, watch) = (&stop, &watch);
-        scope.spawn(move |_| {
-            let cx = Cx { seed, stop, observer: watch };
-            // The main thread waits for exactly one message; it cannot be gone, as the scope outlives this.
-            let _ = sender.send(catch_unwind(AssertUnwindSafe(|| job(&cx))));
-        });
-        // Should the server raise from below, the scope still waits for the job, which must therefore stop.
-        let _guard = StopOnDrop(stop);
-        loop {
-            match receiver.recv_timeout(STEP) {
-                Ok(outcome) => return Some(outcome),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if ends_statement() {
-                stop.store(true, Ordering::Relaxed);
-                let outcome = receiver.recv().ok();
+    Crew::start()?.run(title, seed, job)
+}
+
+/// Threads for much work of one statement, one piece after another. Between them the threads sleep.
+pub struct Crew(Pool);
+
+impl Crew {
+    /// Starts `damson.threads` threads.
+    ///
+    /// # Errors
+    /// `Code::NoWorker` when threads cannot be had.
+    pub fn start() -> Result<Crew> {
+        return_large_blocks();
+        Ok(Crew(Pool::start(settings::threads())?))
+    }
+
+    /// As the function [`run`], on these threads.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run<T: Send>(
+        &self,
+        title: Title,
+        seed: u64,
+        job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
+    ) -> Result<Finished<T>> {
+        let pool = &self.0;
+        let stop = AtomicBool::new(false);
+        let watch = Watch::default();
+        let (sender, receiver) = sync_channel(1);
+        let mut display = Display::new(title);
+        let outcome = pool.rayon()?.in_place_scope(|scope| {
+            let (stop, watch) = (&stop, &watch);
+            scope.spawn(move |_| {
+                let cx = Cx { seed, stop, observer: watch };
+                // The main thread waits for exactly one message; it cannot be gone, as the scope outlives this.
+                let _ = sender.send(catch_unwind(AssertUnwindSafe(|| job(&cx))));
+            });
+            // Should the server raise from below, the scope still waits for the job, which must therefore stop.
+            let _guard = StopOnDrop(stop);
+            loop {
+                match receiver.recv_timeout(STEP) {
+                    Ok(outcome) => return Some(outcome),
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                if ends_statement() {
+                    stop.store(true, Ordering::Relaxed);
+                    let outcome = receiver.recv().ok();
+                    check_for_interrupts();
+                    return outcome;
+                }
                 check_for_interrupts();
-                return outcome;
+                display.show(watch);
             }
-            check_for_interrupts();
-            display.show(watch);
-        }
-    });
-    drop(display);
-    drop(pool);
-    let value = match outcome {
-        Some(Ok(result)) => result?,
-        Some(Err(panic)) => return Err(Error::internal(format!("a thread failed: {}", reason(&*panic)))),
-        None => return Err(Error::internal("a thread vanished")),
-    };
-    let (metrics, warnings) = (take(&watch.metrics), take(&watch.warnings));
-    warnings.iter().for_each(|w| error::warn(w));
-    Ok(Finished { value, metrics, warnings })
+        });
+        drop(display);
+        let value = match outcome {
+            Some(Ok(result)) => result?,
+            Some(Err(panic)) => return Err(Error::internal(format!("a thread failed: {}", reason(&*panic)))),
+            None => return Err(Error::internal("a thread vanished")),
+        };
+        let (metrics, warnings) = (take(&watch.metrics), take(&watch.warnings));
+        warnings.iter().for_each(|w| error::warn(w));
+        Ok(Finished { value, metrics, warnings })
+    }
 }
 
 /// Makes rayon's global pool this thread alone. The engine's parallel loops may also be reached outside of

@@ -128,7 +128,95 @@ fn damaged(why: &str) -> Error {
         .hint("Restore the table damson_catalog.artifacts from a backup, or train the model again.")
 }
 
+/// What a model as text begins with.
+pub const TEXT_PREFIX: &str = "damson:";
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// An artifact as text: the prefix, then base64 (RFC 4648) without padding.
+pub fn to_text(artifact: &[u8]) -> String {
+    let mut text = String::with_capacity(TEXT_PREFIX.len() + artifact.len().div_ceil(3) * 4);
+    text.push_str(TEXT_PREFIX);
+    for part in artifact.chunks(3) {
+        let word = part.iter().enumerate().fold(0, |w, (i, b)| w | u32::from(*b) << (16 - 8 * i));
+        for i in 0..=part.len() {
+            text.push(char::from(DIGITS[(word >> (18 - 6 * i)) as usize & 63]));
+        }
+    }
+    text
+}
+
+/// An artifact from its text.
+///
+/// # Errors
+/// `Kind::Corrupt` for text that `to_text` did not give.
+pub fn from_text(text: &str) -> Result<Vec<u8>> {
+    let bad = || {
+        Error::corrupt("the text is no model: it is cut off or has characters that were never in it")
+            .hint("Take it as damson.fit gave it.")
+    };
+    let digits = text.strip_prefix(TEXT_PREFIX).ok_or_else(bad)?.as_bytes();
+    let mut artifact = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    for part in digits.chunks(4) {
+        let mut word = 0;
+        for (i, digit) in part.iter().enumerate() {
+            let value = match digit {
+                b'A'..=b'Z' => digit - b'A',
+                b'a'..=b'z' => digit - b'a' + 26,
+                b'0'..=b'9' => digit - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return Err(bad()),
+            };
+            word |= u32::from(value) << (18 - 6 * i);
+        }
+        let bytes = part.len() - 1;
+        // One digit is no byte, and bits beyond the last byte are zero: a model has one text.
+        if bytes == 0 || word & (0xff_ffff >> (8 * bytes)) != 0 {
+            return Err(bad());
+        }
+        artifact.extend_from_slice(&word.to_be_bytes()[1..=bytes]);
+    }
+    Ok(artifact)
+}
+
 /// The SHA-256 of bytes, in hex.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn text_comes_back() {
+        // RFC 4648, section 10.
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg"),
+            ("fo", "Zm8"),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(to_text(bytes.as_bytes()), format!("damson:{text}"));
+            assert_eq!(from_text(&format!("damson:{text}")).unwrap(), bytes.as_bytes());
+        }
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_text(&to_text(&all)).unwrap(), all);
+        for bad in [
+            "Zg",
+            "damson:Z",
+            "damson:Zm9vY",
+            "damson:Zg==",
+            "damson:Zh",
+            "damson:Zm 9",
+            "damson:Zm9\u{e9}",
+            "damson:Zm_v",
+        ] {
+            assert_eq!(from_text(bad).unwrap_err().kind, Kind::Corrupt, "{bad}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! - [`decision`]: from probabilities to decisions.
 //! - [`groups`]: one model a group of rows, as one model.
 //! - [`fold`]: the same training through a server's aggregate.
+//! - [`collect`]: rows one at a time, trained on at the end.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
@@ -16,6 +17,7 @@
 
 pub mod algorithms;
 pub mod artifact;
+pub mod collect;
 pub mod decision;
 mod dense;
 pub mod error;
