@@ -34,12 +34,13 @@ WHERE n.nspname = 'damson' AND r.relkind = 'v'
 ORDER BY r.relname COLLATE "C";
 \echo
 \echo '## Algorithms'
-SELECT format(E'\n### %s\n\n%s %s.\n\n| parameter | type | default | range | meaning |\n|---|---|---|---|---|\n%s',
+SELECT format(E'\n### %s\n\n%s %s.\n\n| parameter | type | default | range | meaning | also taken as |\n|---|---|---|---|---|---|\n%s',
     a.name, a.summary, 'Tasks: ' || a.tasks,
-    (SELECT string_agg(format('| %s | %s | %s | %s | %s |', p.name, p.type,
-        replace(coalesce(p."default", ''), '|', '\|'), replace(p.range, '|', '\|'), replace(p.meaning, '|', '\|')),
+    (SELECT string_agg(format('| %s | %s | %s | %s | %s | %s |', p.name, p.type,
+        replace(coalesce(p."default", ''), '|', '\|'), replace(p.range, '|', '\|'), replace(p.meaning, '|', '\|'),
+        coalesce(p.aliases, '')),
         E'\n' ORDER BY p.n)
-     FROM damson.parameters(a.name) WITH ORDINALITY AS p(name, type, "default", range, meaning, n)))
+     FROM damson.parameters(a.name) WITH ORDINALITY AS p(name, type, "default", range, meaning, aliases, n)))
 FROM damson.algorithms() WITH ORDINALITY AS a(name, tasks, version, summary, n)
 ORDER BY a.n;
 \echo

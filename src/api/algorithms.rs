@@ -28,13 +28,14 @@ fn algorithms()
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION damson.parameters(algorithm text)
-RETURNS TABLE (name text, type text, "default" text, range text, meaning text)
+RETURNS TABLE (name text, type text, "default" text, range text, meaning text, aliases text)
 LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 20
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.parameters(text) IS
 'The parameters of an algorithm: keys of the JSON object that damson.train takes as params.
 For ''preprocess'' the options of preprocessing, which damson.train takes under that name.
-A default of NULL means that the algorithm decides, as the meaning says.
+A default of NULL means that the algorithm decides, as the meaning says. aliases are other names that are taken for
+it: those of scikit-learn, LightGBM and XGBoost where they differ.
 Example: SELECT name, "default", range FROM damson.parameters(''boosting'');';
 "#)]
 #[allow(clippy::type_complexity)] // It is the SQL function's result.
@@ -48,6 +49,7 @@ fn parameters(
         name!(default, Option<Text>),
         name!(range, Text),
         name!(meaning, Text),
+        name!(aliases, Option<Text>),
     ),
 > {
     let params = answer(|| match &*algorithm {
@@ -60,6 +62,7 @@ fn parameters(
             serde_json::Value::String(word) => Some(word.into()),
             other => Some(other.to_string().into()),
         };
-        (p.name.into(), p.type_name().into(), default, p.range().into(), p.meaning.into())
+        let aliases = (!p.aliases.is_empty()).then(|| p.aliases.join(", ").into());
+        (p.name.into(), p.type_name().into(), default, p.range().into(), p.meaning.into(), aliases)
     }))
 }
