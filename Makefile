@@ -7,7 +7,7 @@ export DAMSON_DATA := $(abspath $(DAMSON_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reference test check fmt install package bench psql stop clean
+.PHONY: help setup demo reference test check fmt install package bench quality psql stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 |/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -42,6 +42,9 @@ reference: setup ## write docs/reference.md from the extension's own comments
 
 bench: setup ## benchmarks against peers; BENCH=name runs one
 	@$(XTASK) bench $(BENCH)
+
+quality: setup ## write docs/quality.md: boosting's hold-out quality beside LightGBM's on real data
+	@$(XTASK) bench quality
 
 psql: setup ## build, install, start the private server PG=15, open psql in it
 	@$(XTASK) psql --pg $(PG)

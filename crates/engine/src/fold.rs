@@ -388,6 +388,13 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         return Err(Error::new(Kind::Unsupported, "training in an aggregate does not deal rows to groups")
             .hint("SET damson.runner = 'threads', or use damson.fit with GROUP BY."));
     }
+    if request.task == Some(Task::Ranking) {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "training in an aggregate does not rank: it would part queries",
+        )
+        .hint("SET damson.runner = 'threads'."));
+    }
     let algorithm = algorithms::find(&request.algorithm)?;
     let info = algorithm.info();
     let find = |name: &String| {

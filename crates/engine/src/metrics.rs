@@ -107,7 +107,7 @@ pub fn classification(y: &[f64], probabilities: &[f64], classes: usize, weight: 
         {
             return found;
         }
-        ranking((0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect())
+        areas((0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect())
     };
     if classes == 2 {
         if let Some((auc, average_precision)) = against_rest(1) {
@@ -132,6 +132,52 @@ pub fn classification(y: &[f64], probabilities: &[f64], classes: usize, weight: 
         }
     }
     defined(metrics)
+}
+
+/// Metrics of a ranking, from a relevance, a score and the number of its query for each row: means over queries of
+/// `ndcg`, `ndcg@5` and `ndcg@10` (gains `2^relevance - 1`, discounts `1 / log2(1 + place)`), and `map` (rows of a
+/// relevance above 0 are hits). A query without a relevant row counts 1, as in LightGBM. Rows of equal scores share
+/// the mean of what their places count, as in scikit-learn, so that their order does not matter; weights have no part.
+/// There are no metrics for a negative relevance.
+pub fn ranking(y: &[f64], score: &[f64], group: &[u64]) -> Vec<Metric> {
+    let fits = score.len() == y.len() && group.len() == y.len() && !y.is_empty();
+    if !fits || !finite(y) || !finite(score) || y.iter().any(|v| *v < 0.0) {
+        return vec![];
+    }
+    let mut order: Vec<usize> = (0..y.len()).collect();
+    order.sort_by(|a, b| group[*a].cmp(&group[*b]).then(score[*b].total_cmp(&score[*a])));
+    let queries: Vec<&[usize]> = order.chunk_by(|a, b| group[*a] == group[*b]).collect();
+    let gain = |row: &usize| y[*row].exp2() - 1.0;
+    let discount = |place: usize| 1.0 / (2.0 + place as f64).log2();
+    let ndcg = |rows: &&[usize], most: usize| {
+        let (mut place, mut found) = (0, 0.0);
+        for tied in rows.chunk_by(|a, b| score[*a] == score[*b]) {
+            let places = place..(place + tied.len()).min(most).max(place);
+            let share = places.map(discount).sum::<f64>() / tied.len() as f64;
+            found += share * tied.iter().map(gain).sum::<f64>();
+            place += tied.len();
+        }
+        let mut gains: Vec<f64> = rows.iter().map(gain).collect();
+        gains.sort_by(|a, b| b.total_cmp(a));
+        let best: f64 = gains.iter().take(most).enumerate().map(|(place, g)| g * discount(place)).sum();
+        if best > 0.0 { found / best } else { 1.0 }
+    };
+    // Of tied rows, the hits count as if they stood at the end: no order is better than another.
+    let precision = |rows: &&[usize]| {
+        let (mut seen, mut hits, mut sum) = (0.0, 0.0, 0.0);
+        for tied in rows.chunk_by(|a, b| score[*a] == score[*b]) {
+            let found = tied.iter().filter(|r| y[**r] > 0.0).count() as f64;
+            (seen, hits) = (seen + tied.len() as f64, hits + found);
+            sum += found * hits / seen;
+        }
+        if hits > 0.0 { sum / hits } else { 1.0 }
+    };
+    defined(vec![
+        ("ndcg", mean(queries.iter().map(|q| ndcg(q, usize::MAX)))),
+        ("ndcg@5", mean(queries.iter().map(|q| ndcg(q, 5)))),
+        ("ndcg@10", mean(queries.iter().map(|q| ndcg(q, 10)))),
+        ("map", mean(queries.iter().map(precision))),
+    ])
 }
 
 /// Rows that the silhouette compares with each other: its cost is the square of them.
@@ -342,7 +388,7 @@ impl Confusion {
 }
 
 /// Area under the ROC curve and average precision of `(score, positive, weight)`; none without both kinds.
-fn ranking(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
+fn areas(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
     let total = |kind: bool| rows.iter().filter(|r| r.1 == kind).map(|r| r.2).sum::<f64>();
     let (positives, negatives) = (total(true), total(false));
     if positives <= 0.0 || negatives <= 0.0 {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Learner, Merge, Sharding, Step};
-use crate::schema::{Buffer, Chunk, Schema};
+use crate::schema::{Buffer, Chunk, Schema, Task};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +14,11 @@ pub trait Rows: Sync {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// The first row from `row` on that begins a group; shards of a ranking are cut there. Rows of a group stand
+    /// together.
+    fn group_edge(&self, row: usize) -> usize {
+        row
     }
     /// Encodes rows `range` into `into`, replacing what it holds and numbering from `range.start`.
     fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()>;
@@ -130,6 +135,10 @@ impl Rows for Table {
         self.schema.rows
     }
 
+    fn group_edge(&self, row: usize) -> usize {
+        edge(&self.group, row, |i| i)
+    }
+
     fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()> {
         into.clear(range.start as u64);
         let chunk = self.chunk(range);
@@ -161,6 +170,13 @@ impl Buffers {
     }
 }
 
+/// The first row from `row` on whose group is not that of the row before; `place` says where a row's group is listed.
+pub fn edge(group: &[u64], row: usize, place: impl Fn(usize) -> usize) -> usize {
+    let same =
+        |row: &usize| row.checked_sub(1).is_some_and(|b| group.get(place(b)) == group.get(place(*row)));
+    if group.is_empty() { row } else { (row..).find(|row| !same(row)).unwrap_or(row) }
+}
+
 /// Rows a block: about 8 MiB of encoded features and images. It depends on the data's shape alone, never on the
 /// machine: blocks are where floating-point sums are cut, so the same blocks give the same bits.
 pub fn block_rows(schema: &Schema) -> usize {
@@ -173,11 +189,15 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
     let block = block_rows(schema);
     let blocks = rows.len().div_ceil(block);
     let shards: Vec<Range<usize>> = match L::INFO.sharding {
-        Sharding::Blocks => (0..blocks).map(|b| b..b + 1).collect(),
-        Sharding::Whole => std::iter::once(0..blocks).collect(),
+        Sharding::Blocks => (0..blocks).map(|b| b * block..((b + 1) * block).min(rows.len())).collect(),
+        Sharding::Whole => std::iter::once(0..rows.len()).collect(),
         Sharding::Exact => {
             let n = rayon::current_num_threads().clamp(1, blocks.max(1));
-            (0..n).map(|i| blocks * i / n..blocks * (i + 1) / n).collect()
+            let cut = |i: usize| match (blocks * i / n * block).min(rows.len()) {
+                row if schema.task == Task::Ranking && row < rows.len() => rows.group_edge(row),
+                row => row,
+            };
+            (0..n).map(|i| cut(i)..cut(i + 1)).collect()
         }
     };
     let mut locals: Vec<L::Local> = shards.iter().map(|_| L::Local::default()).collect();
@@ -197,9 +217,9 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
                     let mut partial = L::zero(params, &state);
                     if L::needs_rows(&state, local) {
                         buffers.lend(|buffer| {
-                            for b in shard.clone() {
+                            for start in shard.clone().step_by(block) {
                                 cx.check()?;
-                                rows.read(b * block..((b + 1) * block).min(rows.len()), buffer)?;
+                                rows.read(start..(start + block).min(shard.end), buffer)?;
                                 L::accumulate(params, &state, local, &buffer.chunk(), &mut partial, cx)?;
                             }
                             Ok::<(), Error>(())
@@ -223,7 +243,6 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Task;
 
     #[test]
     fn table_reads_what_it_lends() {

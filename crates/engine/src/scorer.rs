@@ -365,7 +365,8 @@ pub fn measure(task: Task, classes: usize, scores: &[f64], roles: Roles) -> Vec<
     let found = match task {
         Task::Regression => metrics::regression(roles.y, scores, roles.weight),
         Task::Classification => metrics::classification(roles.y, scores, classes, roles.weight),
-        Task::Ranking | Task::Clustering | Task::Anomaly | Task::Embedding => vec![],
+        Task::Ranking => metrics::ranking(roles.y, scores, roles.group),
+        Task::Clustering | Task::Anomaly | Task::Embedding => vec![],
     };
     found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
@@ -399,8 +400,7 @@ fn measure_embedding(
     Ok(found.into_iter().filter(|m| m.1.is_finite()).map(|(name, v)| (name.to_string(), v)).collect())
 }
 
-/// The metrics of a task without a target. Those of clusters need the encoded rows; where these are many, a fixed
-/// stride of them is measured.
+/// The metrics of a task without a target, which need the encoded rows.
 pub fn measure_unsupervised(
     model: &dyn Model,
     schema: &Schema,
@@ -410,6 +410,15 @@ pub fn measure_unsupervised(
     if schema.task == Task::Embedding {
         return measure_embedding(model, schema, rows, scores);
     }
+    measure_clusters(schema, rows, scores)
+}
+
+/// The metrics of clusters; none for other tasks. Where the rows are many, a fixed stride of them is measured.
+pub(crate) fn measure_clusters(
+    schema: &Schema,
+    rows: &dyn Rows,
+    scores: &[f64],
+) -> Result<Vec<(String, f64)>> {
     /// Values of encoded rows that are held at once: 256 MiB.
     const HELD: usize = 32 << 20;
     let stride = (rows.len() * schema.width().max(1)).div_ceil(HELD).max(1);

@@ -21,6 +21,7 @@ use crate::schema::{Schema, Task};
 use crate::scorer::{measure, measure_unsupervised, score_all};
 use crate::split::{self, Parts, Split, Times};
 use crate::target::{self, Target};
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -145,6 +146,10 @@ pub fn check(request: &Request) -> Result<()> {
         )
         .hint("Use split => 'none' and no folds."));
     }
+    if request.task == Some(Task::Ranking) && request.group.is_none() {
+        return Err(Error::new(Kind::Parameter, "a ranking needs a column of groups to rank within")
+            .hint("Name the column of queries: group_column => 'query'."));
+    }
     if matches!(request.split, Split::Time { .. }) && request.time_column.is_none() {
         return Err(Error::new(Kind::Parameter, "a split by time needs a time column")
             .hint("Name it: time_column => 'column'."));
@@ -235,7 +240,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     let mut metrics = vec![];
     let mut measured = 0.0;
     if request.folds > 0 {
-        let folds = split::folds(frame.rows, request.folds, setting.labels(), request.seed)?;
+        let folds = setting.folds(request.folds)?;
         let mut all: Vec<Vec<(String, f64)>> = vec![];
         for (i, test) in folds.iter().enumerate() {
             cx.observer.progress(i, request.folds, "fold");
@@ -312,7 +317,7 @@ impl<'a> Setting<'a> {
         if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
             return Err(Error::new(
                 Kind::Parameter,
-                "a stratified split needs classes, but this is a regression",
+                format!("a stratified split needs classes, but this is a {}", setting.target.task.name()),
             )
             .hint("Use split => 'random'."));
         }
@@ -345,7 +350,47 @@ impl<'a> Setting<'a> {
             TimeValues::Whole(v) => Times::Whole(v),
             TimeValues::Numbers(v) => Times::Numbers(v),
         });
-        request.split.apply(frame.rows, self.labels(), times, request.seed)
+        if self.target.task != Task::Ranking {
+            return request.split.apply(frame.rows, self.labels(), times, request.seed);
+        }
+        // Whole queries are held out; one happened when its first row did.
+        let queries = self.queries();
+        let first = |q: &Vec<u32>| q.first().map_or(0, |row| *row as usize);
+        let (mut whole, mut numbers) = (vec![], vec![]);
+        let times = times.map(|times| match times {
+            Times::Whole(v) => {
+                whole.extend(queries.iter().map(|q| v[first(q)]));
+                Times::Whole(&whole)
+            }
+            Times::Numbers(v) => {
+                numbers.extend(queries.iter().map(|q| v[first(q)]));
+                Times::Numbers(&numbers)
+            }
+        });
+        let parts = request.split.apply(queries.len(), None, times, request.seed)?;
+        Ok(Parts { train: rows_of(&queries, &parts.train), test: rows_of(&queries, &parts.test) })
+    }
+
+    /// The test parts of cross-validation: rows, or for a ranking the rows of whole queries.
+    pub(crate) fn folds(&self, k: usize) -> Result<Vec<Vec<u32>>> {
+        if self.target.task != Task::Ranking {
+            return split::folds(self.frame.rows, k, self.labels(), self.request.seed);
+        }
+        let queries = self.queries();
+        let folds = split::folds(queries.len(), k, None, self.request.seed)?;
+        Ok(folds.iter().map(|fold| rows_of(&queries, fold)).collect())
+    }
+
+    /// The rows of each query, in the order in which queries first appear.
+    fn queries(&self) -> Vec<Vec<u32>> {
+        let mut places = HashMap::new();
+        let mut queries: Vec<Vec<u32>> = vec![];
+        for (row, group) in self.group.iter().enumerate() {
+            let place = *places.entry(group).or_insert(queries.len());
+            queries.resize(queries.len().max(place + 1), vec![]);
+            queries[place].push(row as u32);
+        }
+        queries
     }
 
     /// When each row happened, where the split asks.
@@ -394,6 +439,16 @@ impl<'a> Setting<'a> {
         let schema = prepared.schema(self.target.task, classes, rows.len());
         let needed = self.bytes() + recipe.algorithm.memory(&recipe.params, &schema)?;
         check_memory(needed, self.request.max_memory)?;
+        let together;
+        let rows = if self.target.task == Task::Ranking {
+            // The rows of a query must reach a learner together.
+            let mut sorted = rows.to_vec();
+            sorted.sort_by_key(|row| self.group.get(*row as usize));
+            together = sorted;
+            &together[..]
+        } else {
+            rows
+        };
         let weight = self.weighted(rows)?;
         let roles = Roles { weight: weight.as_deref().unwrap_or(&self.weight), ..self.roles() };
         let source = FrameRows::bind(self.frame, &prepared, rows, roles, Some(self.request.seed))?;
@@ -485,6 +540,13 @@ pub(crate) fn check_memory(needed: u64, allowed: u64) -> Result<()> {
     Err(Error::new(Kind::Memory, message).hint(format!(
         "SET damson.max_memory = '{needed}MB', or train on a sample: source => 'SELECT ... TABLESAMPLE SYSTEM (10)'."
     )))
+}
+
+/// The rows of some queries, sorted.
+fn rows_of(queries: &[Vec<u32>], wanted: &[u32]) -> Vec<u32> {
+    let mut rows: Vec<u32> = wanted.iter().flat_map(|q| queries[*q as usize].iter().copied()).collect();
+    rows.sort_unstable();
+    rows
 }
 
 /// The values of some rows, of a list that may be empty.

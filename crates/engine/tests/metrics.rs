@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use engine::metrics::{Metric, classification, clustering, headline, regression};
+use engine::metrics::{Metric, classification, clustering, headline, ranking, regression};
 use engine::schema::Task;
 
 fn numbers(v: &serde_json::Value) -> Vec<f64> {
@@ -123,4 +123,24 @@ fn headline_is_among_the_metrics_of_its_task() {
         assert!(value(&metrics, headline.name).is_some(), "{}", headline.name);
         assert_eq!(headline.larger_is_better, larger);
     }
+}
+
+#[test]
+fn rankings_are_measured_by_query() {
+    // By hand: 7 + 0 + 1/2 + 3/log2(5) of 7 + 3/log2(3) + 1/2; nothing relevant; two tied rows.
+    let y = [3.0, 2.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0];
+    let score = [0.9, 0.2, 0.5, 0.4, 3.0, 1.0, 0.7, 0.7];
+    let group = [5, 5, 5, 5, 2, 2, 9, 9];
+    let found = ranking(&y, &score, &group);
+    let value = |name: &str| found.iter().find(|m| m.0 == name).unwrap().1;
+    for name in ["ndcg", "ndcg@5", "ndcg@10"] {
+        assert!((value(name) - 0.917_168_5).abs() < 1e-6, "{name}: {}", value(name));
+    }
+    assert!((value("map") - (0.805_555_6 + 1.0 + 0.5) / 3.0).abs() < 1e-6, "{}", value("map"));
+    // The order of rows does not matter; negative relevances, and lengths that do not agree, have no metrics.
+    let turned = |v: &[f64]| v.iter().rev().copied().collect::<Vec<f64>>();
+    let groups: Vec<u64> = group.iter().rev().copied().collect();
+    assert_eq!(ranking(&turned(&y), &turned(&score), &groups), found);
+    assert!(ranking(&[-1.0, 1.0], &[0.0, 1.0], &[1, 1]).is_empty());
+    assert!(ranking(&y, &score, &group[1..]).is_empty());
 }

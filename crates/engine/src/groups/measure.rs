@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::prepare::Roles;
 use crate::run::Rows;
 use crate::schema::{Buffer, Schema};
-use crate::scorer::{measure, measure_unsupervised};
+use crate::scorer::{measure, measure_clusters};
 use std::ops::Range;
 
 /// Some rows of others.
@@ -69,7 +69,7 @@ pub(crate) fn unsupervised(
     let mut measured = 0;
     for range in groups.iter().filter(|r| !r.is_empty()) {
         let slice = Slice { rows, range: range.clone(), classes: &[] };
-        let found = measure_unsupervised(schema, &slice, &scores[range.clone()])?;
+        let found = measure_clusters(schema, &slice, &scores[range.clone()])?;
         if found.is_empty() {
             continue;
         }

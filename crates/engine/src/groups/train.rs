@@ -15,7 +15,7 @@ use crate::prepare::summary::TargetColumns;
 use crate::prepare::{FrameRows, Prepared, Roles};
 use crate::run::Rows;
 use crate::schema::{Schema, Task};
-use crate::scorer::{measure as metrics_of, measure_unsupervised, score_all};
+use crate::scorer::{measure as metrics_of, measure_clusters, score_all};
 use crate::split::{self, Split, Times};
 use crate::train::{self, Metric, Recipe, Request, Setting, TimeValues, Trained};
 use crate::wire;
@@ -88,6 +88,13 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
             format!("algorithm \"{}\" embeds, which group_by does not serve", info.name),
         )
         .hint("Embeddings of different groups have nothing in common; train a model for each."));
+    }
+    if target.task == Task::Ranking {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "ranking has groups of its own, and group_by does not serve it",
+        )
+        .hint("group_column names the queries; leave group_by out."));
     }
     let deal = Deal::new(frame, &request.group_by, cx)?;
     let labels = |group: usize| -> Vec<f64> {
@@ -484,7 +491,7 @@ impl Work<'_> {
             let picked = self.roles(range);
             metrics_of(task, classes, &scores, picked.lend())
         } else {
-            measure_unsupervised(&schema, &rows, &scores)?
+            measure_clusters(&schema, &rows, &scores)?
         };
         let name = metrics::headline(task, classes).name;
         Ok((scores, found.into_iter().find(|m| m.0 == name).map(|m| m.1)))

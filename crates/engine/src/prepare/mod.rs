@@ -12,7 +12,7 @@ use crate::dense::vectorized;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::learner::{Cx, Input};
-use crate::run::Rows;
+use crate::run::{Rows, edge};
 use crate::schema::{Buffer, Feature, ImageShape, Schema, Task};
 use encode::{Encoder, UNKNOWN};
 use options::Options;
@@ -414,6 +414,10 @@ impl<'a> FrameRows<'a> {
 impl Rows for FrameRows<'_> {
     fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    fn group_edge(&self, row: usize) -> usize {
+        edge(self.roles.group, row, |i| self.rows.get(i).map_or(usize::MAX, |r| *r as usize))
     }
 
     fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()> {

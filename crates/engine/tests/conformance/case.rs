@@ -50,6 +50,7 @@ fn target(task: Task, classes: usize, signal: f64, i: usize) -> f64 {
     let value = signal + 0.5 * noise(i + 5_000_011);
     match task {
         Task::Classification => ((value + 0.5) * classes as f64).floor().clamp(0.0, classes as f64 - 1.0),
+        Task::Ranking => ((value + 0.5) * 4.0).floor().clamp(0.0, 3.0),
         _ => value,
     }
 }
@@ -88,8 +89,12 @@ fn rows(input: Input, task: Task, classes: usize, n: usize) -> Table {
     if !task.supervised() {
         y.clear();
     }
-    Table::new(schema, x, y).unwrap().with_images(images).unwrap()
+    let group = if task == Task::Ranking { (0..n).map(|i| (i / QUERY) as u64).collect() } else { vec![] };
+    Table::new(schema, x, y).unwrap().with_images(images).unwrap().with_group(group).unwrap()
 }
+
+/// Rows of a query, where rows are ranked: shards are cut between queries.
+pub const QUERY: usize = 10;
 
 /// The declared parameters, with those of `SHORT` lowered.
 fn short_params(algorithm: &dyn Algorithm) -> Values {
@@ -153,7 +158,8 @@ impl Case {
         let mut buffer = Buffer::default();
         self.table.read(rows, &mut buffer).unwrap();
         change(&mut buffer.x, &mut buffer.y);
-        self.with(Table::new(schema, buffer.x, buffer.y).unwrap().with_images(buffer.images).unwrap())
+        let table = Table::new(schema, buffer.x, buffer.y).unwrap().with_images(buffer.images).unwrap();
+        self.with(table.with_group(buffer.group).unwrap())
     }
 
     /// A fresh shard of the round, which has seen the rows in blocks: nothing is kept from the round before.
@@ -193,7 +199,8 @@ impl Case {
 
     pub fn fit_in_parts(&self, parts: usize) -> Vec<u8> {
         let n = self.table.len();
-        let shards: Vec<Range<usize>> = (0..parts).map(|i| n * i / parts..n * (i + 1) / parts).collect();
+        let cut = |i: usize| if i == parts { n } else { n * i / parts / QUERY * QUERY };
+        let shards: Vec<Range<usize>> = (0..parts).map(|i| cut(i)..cut(i + 1)).collect();
         let fitted = self.fit_by_shards(&shards, |state, shards| self.in_order(state, shards));
         fitted.unwrap_or_else(|e| panic!("{self} in {parts} shards: {e}"))
     }

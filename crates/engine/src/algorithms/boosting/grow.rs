@@ -6,8 +6,9 @@
 use super::super::trees::bins::Bins;
 use super::super::trees::nodes::{BinSet, NUMERIC, Node, Trees};
 use super::histogram::{Layout, Units};
+use super::loss::{draw, mix};
 use super::params::Params;
-use super::split::{Candidate, Sums, best, leaf_value};
+use super::split::{Candidate, Place, Sums, UNBOUND, best, child_bounds, leaf_value};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -54,14 +55,20 @@ pub struct Growth {
 pub struct Nodes {
     nodes: Vec<Grown>,
     allowed: Vec<bool>,
+    /// The tree's random numbers begin here.
+    salt: u64,
 }
 
 #[derive(Debug)]
 struct Grown {
     sums: Sums,
     depth: usize,
-    /// The split that made it steadied its children's values by this.
-    lambda_l2: f64,
+    /// Its value, were it a leaf, before shrinkage; of the root nobody asks.
+    value: f64,
+    /// What its leaves' values must lie between.
+    bounds: [f64; 2],
+    /// The features (by number) on the path to it, where it matters which.
+    path: Vec<u32>,
     best: Option<Candidate>,
     histogram: Vec<i64>,
     /// The split that was made of it, perhaps ahead of its turn.
@@ -78,9 +85,9 @@ struct Order {
     leaves: usize,
 }
 
-/// A leaf in the heap: the greatest gain first, of equals the oldest.
+/// A leaf in the heap: the shallowest first where trees grow by depth, then the greatest gain, of equals the oldest.
 #[derive(PartialEq)]
-struct Waiting(f64, Reverse<usize>);
+struct Waiting(Reverse<usize>, f64, Reverse<usize>);
 
 impl Eq for Waiting {}
 impl PartialOrd for Waiting {
@@ -90,7 +97,7 @@ impl PartialOrd for Waiting {
 }
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
+        self.0.cmp(&other.0).then(self.1.total_cmp(&other.1)).then(self.2.cmp(&other.2))
     }
 }
 
@@ -100,6 +107,7 @@ impl Nodes {
         histogram: Vec<i64>,
         rows: u64,
         allowed: Vec<bool>,
+        salt: u64,
         growth: &Growth,
         params: &Params,
         bins: &[Bins],
@@ -112,10 +120,64 @@ impl Nodes {
             h += pair[1];
         }
         let sums = Sums { g, h, rows };
-        let found = best(&histogram, &sums, &layout, bins, &params.split, &growth.units, &allowed);
         let lambda_l2 = params.split.lambda_l2;
-        let root = Grown { sums, depth: 0, lambda_l2, best: found, histogram, split: None };
-        Nodes { nodes: vec![root], allowed }
+        let value = leaf_value(growth.units.of(&sums), rows, &params.split, lambda_l2, 0.0, UNBOUND);
+        let root = Grown {
+            sums,
+            depth: 0,
+            value,
+            bounds: UNBOUND,
+            path: vec![],
+            best: None,
+            histogram,
+            split: None,
+        };
+        let mut nodes = Nodes { nodes: vec![], allowed, salt };
+        let best = nodes.best_split(&root, 0, &layout, growth, params, bins);
+        nodes.nodes.push(Grown { best, ..root });
+        nodes
+    }
+
+    /// The best split of a node that is, or will be, number `node`.
+    fn best_split(
+        &self,
+        grown: &Grown,
+        node: usize,
+        layout: &Layout,
+        growth: &Growth,
+        params: &Params,
+        bins: &[Bins],
+    ) -> Option<Candidate> {
+        let salt = mix(self.salt, node as u64);
+        let own = self.allowed_in(grown, salt, layout, params);
+        let place = Place {
+            sums: grown.sums,
+            value: grown.value,
+            bounds: grown.bounds,
+            allowed: own.as_deref().unwrap_or(&self.allowed),
+            salt,
+        };
+        best(&grown.histogram, &place, layout, bins, &params.split, &growth.units)
+    }
+
+    /// The features that a node may use, where they are not those of its tree.
+    fn allowed_in(&self, grown: &Grown, salt: u64, layout: &Layout, params: &Params) -> Option<Vec<bool>> {
+        if params.interactions.is_empty() && params.feature_fraction_bynode >= 1.0 {
+            return None;
+        }
+        let mut allowed = self.allowed.clone();
+        allowed.resize(layout.features.len(), true);
+        if !params.interactions.is_empty() {
+            let whole = |set: &&Vec<u32>| grown.path.iter().all(|f| set.contains(f));
+            let sets: Vec<&Vec<u32>> = params.interactions.iter().filter(whole).collect();
+            for (allowed, feature) in allowed.iter_mut().zip(&layout.features) {
+                *allowed &= grown.path.contains(feature) || sets.iter().any(|set| set.contains(feature));
+            }
+        }
+        if params.feature_fraction_bynode < 1.0 {
+            choose(&mut allowed, params.feature_fraction_bynode, |f| draw(salt, 0, f));
+        }
+        Some(allowed)
     }
 
     /// Takes in what the shards found of the children of the splits from `growth.wanted` on.
@@ -145,6 +207,19 @@ impl Nodes {
             };
             let mut other = std::mem::take(&mut parent.histogram);
             let (depth, lambda_l2) = (parent.depth + 1, candidate.lambda_l2);
+            let feature = layout.features[candidate.feature];
+            let values = [left, right].map(|sums| {
+                let of = growth.units.of(&sums);
+                leaf_value(of, sums.rows, &params.split, lambda_l2, parent.value, parent.bounds)
+            });
+            let sign = params.split.monotone.get(feature as usize).copied().unwrap_or(0);
+            let bounds = child_bounds(parent.bounds, sign, values);
+            // They are within already, but for rows that were only estimated when the split was chosen.
+            let values = [0, 1].map(|side| values[side].max(bounds[side][0]).min(bounds[side][1]));
+            let mut path = parent.path.clone();
+            if !params.interactions.is_empty() && !path.contains(&feature) {
+                path.push(feature);
+            }
             let pair = if split.sum == Side::Neither {
                 [vec![], vec![]]
             } else {
@@ -154,14 +229,18 @@ impl Nodes {
                 other.iter_mut().zip(&sum).for_each(|(a, b)| *a -= *b);
                 if split.sum == Side::Left { [sum, other] } else { [other, sum] }
             };
-            for (sums, histogram) in [left, right].into_iter().zip(pair) {
-                children.push(Grown { sums, depth, lambda_l2, best: None, histogram, split: None });
+            for (((sums, histogram), value), bounds) in
+                [left, right].into_iter().zip(pair).zip(values).zip(bounds)
+            {
+                let (path, best, split) = (path.clone(), None, None);
+                let child = Grown { sums, depth, value, bounds, path, best, histogram, split };
+                children.push(child);
             }
         }
-        let allowed = &self.allowed;
-        children.par_iter_mut().with_max_len(1).for_each(|c| {
+        let (this, first) = (&*self, self.nodes.len());
+        children.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, c)| {
             if !c.histogram.is_empty() && c.depth < params.max_depth {
-                c.best = best(&c.histogram, &c.sums, &layout, bins, &params.split, &growth.units, allowed);
+                c.best = this.best_split(c, first + i, &layout, growth, params, bins);
             }
             if c.best.is_none() {
                 c.histogram = vec![];
@@ -177,7 +256,9 @@ impl Nodes {
         growth.wanted = first;
         // Ahead of their turn: a quarter of what may still come.
         let known = self.best_first(params, 1).leaves;
-        let ahead = params.num_leaves.saturating_sub(known).div_ceil(4).max(1);
+        let left = params.num_leaves.saturating_sub(known);
+        // By depth, all nodes of a level that may be split will be.
+        let ahead = if params.depthwise { left } else { left.div_ceil(4) }.max(1);
         let Order { unknown: waiting, leaves, .. } = self.best_first(params, ahead);
         let count = waiting.len();
         for (i, node) in waiting.into_iter().enumerate() {
@@ -207,15 +288,18 @@ impl Nodes {
     fn best_first(&self, params: &Params, limit: usize) -> Order {
         let mut heap = BinaryHeap::new();
         let push = |heap: &mut BinaryHeap<Waiting>, node: usize| {
-            if let Some(best) = self.nodes.get(node).and_then(|n| n.best.as_ref()) {
-                heap.push(Waiting(best.gain, Reverse(node)));
+            if let Some(grown) = self.nodes.get(node)
+                && let Some(best) = &grown.best
+            {
+                let depth = if params.depthwise { grown.depth } else { 0 };
+                heap.push(Waiting(Reverse(depth), best.gain, Reverse(node)));
             }
         };
         push(&mut heap, 0);
         let mut order = Order { chosen: vec![], unknown: vec![], leaves: 1 };
         while order.leaves < params.num_leaves
             && order.unknown.len() < limit
-            && let Some(Waiting(_, Reverse(node))) = heap.pop()
+            && let Some(Waiting(.., Reverse(node))) = heap.pop()
         {
             order.leaves += 1;
             match self.nodes[node].split {
@@ -230,14 +314,34 @@ impl Nodes {
         order
     }
 
+    /// The nodes of the finished tree that are its leaves, in the order of the model; none where there is no split.
+    pub fn leaves(&self, params: &Params) -> Vec<u32> {
+        let mut split = vec![None; self.nodes.len()];
+        for node in self.best_first(params, 1).chosen {
+            split[node] = self.nodes[node].split;
+        }
+        let mut queue = VecDeque::from([0]);
+        let mut leaves = vec![];
+        while let Some(node) = queue.pop_front() {
+            match split[node] {
+                Some(made) => queue.extend([1 + 2 * made, 2 + 2 * made]),
+                None => leaves.push(node as u32),
+            }
+        }
+        if leaves.len() > 1 { leaves } else { vec![] }
+    }
+
+    /// Gives leaves values that were found otherwise.
+    pub fn renew(&mut self, leaves: &[u32], values: impl Iterator<Item = f64>) {
+        for (leaf, value) in leaves.iter().zip(values) {
+            if let Some(n) = self.nodes.get_mut(*leaf as usize) {
+                n.value = value;
+            }
+        }
+    }
+
     /// Adds the finished tree to the model. Gives the values of its leaves by node, for the shards' scores.
-    pub fn harvest(
-        &mut self,
-        growth: &Growth,
-        params: &Params,
-        bins: &[Bins],
-        trees: &mut Trees,
-    ) -> Vec<(u32, f64)> {
+    pub fn harvest(&mut self, params: &Params, bins: &[Bins], trees: &mut Trees) -> Vec<(u32, f64)> {
         let layout = Layout::new(bins);
         let Order { chosen, .. } = self.best_first(params, 1);
         let mut split = vec![false; self.nodes.len()];
@@ -253,8 +357,7 @@ impl Nodes {
             let question = grown.best.as_ref().zip(grown.split).filter(|_| split[node]);
             let Some((candidate, made)) = question else {
                 // A tree without a split has learnt nothing.
-                let raw = leaf_value(&grown.sums, &growth.units, params.split.lambda_l1, grown.lambda_l2);
-                let value = if node == 0 { 0.0 } else { raw * params.learning_rate };
+                let value = if node == 0 { 0.0 } else { grown.value * params.learning_rate };
                 leaves.push((node as u32, value));
                 trees.nodes.push(Node { value, child: 0, feature: 0, set: NUMERIC, missing_left: false });
                 trees.gains.push(0.0);
@@ -284,4 +387,12 @@ impl Nodes {
     pub fn memory(params: &Params, features: usize) -> u64 {
         (params.num_leaves as u64 + 4) * features as u64 * 256 * 16
     }
+}
+
+/// Leaves a share of what is allowed, one at least: those whose draws are least.
+pub fn choose(allowed: &mut [bool], share: f64, draw: impl Fn(u64) -> f64) {
+    let mut order: Vec<usize> = (0..allowed.len()).filter(|f| allowed[*f]).collect();
+    let wanted = ((order.len() as f64 * share).round() as usize).max(1);
+    order.sort_by(|a, b| draw(*a as u64).total_cmp(&draw(*b as u64)).then(a.cmp(b)));
+    order.into_iter().skip(wanted).for_each(|f| allowed[f] = false);
 }

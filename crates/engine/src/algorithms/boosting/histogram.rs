@@ -27,6 +27,8 @@ pub struct Units {
     pub h: f64,
     /// Bits of the second derivative's sum in a run.
     pub shift: u32,
+    /// Bits below those that one pass over the rows sums; 0 where one pass is all.
+    pub low: u32,
     /// Whether the second derivative is 1 in every row.
     pub constant: bool,
 }
@@ -46,13 +48,42 @@ impl Units {
         match max_h {
             None => {
                 let bits = 38.min(62 - rows.max(1).ilog2() as i32);
-                Units { g: power_above(max_g) * 2f64.powi(-bits + 1), h: 1.0, shift: 13, constant: true }
+                Units {
+                    g: power_above(max_g) * 2f64.powi(-bits + 1),
+                    h: 1.0,
+                    shift: 13,
+                    low: 0,
+                    constant: true,
+                }
             }
             Some(h) => {
                 let g = power_above(max_g) * 2f64.powi(-18);
-                Units { g, h: power_above(h) * 2f64.powi(-19), shift: 32, constant: false }
+                Units { g, h: power_above(h) * 2f64.powi(-19), shift: 32, low: 0, constant: false }
             }
         }
+    }
+
+    /// The same, with 14 bits more for both derivatives (fewer for more than 2^29 rows), where they are not constant. It
+    /// costs a second pass over the rows, and is for derivatives whose greatest dwarf the usual ones.
+    pub fn finer(self, rows: u64) -> Units {
+        if self.constant {
+            return self;
+        }
+        let low = 14.min(43u32.saturating_sub(rows.max(1).ilog2()));
+        let share = 2f64.powi(-(low as i32));
+        Units { g: self.g * share, h: self.h * share, low, ..self }
+    }
+
+    /// As `pack`, for `finer` units: the high parts and the low parts.
+    pub fn pack_finer(&self, g: f64, h: f64) -> [i64; 2] {
+        let [g, h] = [(g / self.g).round() as i64, (h / self.h).round() as i64];
+        let low = (1i64 << self.low) - 1;
+        [((g >> self.low) << 32) + (h >> self.low), (g & low) << 32 | (h & low)]
+    }
+
+    /// Sums as numbers.
+    pub fn of(&self, sums: &super::split::Sums) -> [f64; 2] {
+        [sums.g as f64 * self.g, sums.h as f64 * self.h]
     }
 
     /// Packs a row's derivatives. Where bits are few, `noise` (32 random bits) decides how they are rounded, so that

@@ -2,7 +2,8 @@
 //! a whole number of a unit that follows from the data's range.
 
 use super::histogram::power_above;
-use super::params::Objective;
+use super::model::Link;
+use super::objective::Objective;
 use crate::error::{Error, Kind, Result};
 use crate::schema::Chunk;
 use serde::{Deserialize, Serialize};
@@ -20,37 +21,52 @@ pub struct Facts {
     pub w_max: f64,
     /// Whether any row weighs other than 1.
     pub weighted: bool,
+    /// Rows of class 1.
+    pub positives: u64,
+    /// What multiplies the weights of rows of class 0, and of class 1, where there are two.
+    pub class_weight: [f64; 2],
 }
 
 impl Default for Facts {
     fn default() -> Self {
-        Facts { rows: 0, y_min: f64::INFINITY, y_max: f64::NEG_INFINITY, w_max: 0.0, weighted: false }
+        Facts {
+            rows: 0,
+            y_min: f64::INFINITY,
+            y_max: f64::NEG_INFINITY,
+            w_max: 0.0,
+            weighted: false,
+            positives: 0,
+            class_weight: [1.0; 2],
+        }
     }
 }
 
 impl Facts {
     /// Folds rows in.
     pub fn add(&mut self, objective: Objective, chunk: &Chunk) -> Result<()> {
-        let classes = match objective {
-            Objective::Squared => f64::INFINITY,
-            Objective::Logistic => 2.0,
-            Objective::Softmax(k) => k as f64,
-        };
         self.rows += chunk.rows as u64;
         self.weighted |= chunk.weight.iter().any(|w| *w != 1.0);
         for (i, y) in chunk.y.iter().enumerate() {
-            let class = objective == Objective::Squared || (*y >= 0.0 && *y < classes);
-            if !y.is_finite() || !class {
-                return Err(Error::new(
-                    Kind::Data,
-                    format!("a target is {y}, expected a finite number or a class"),
-                ));
-            }
+            objective.check(*y)?;
+            self.positives += u64::from(*y == 1.0);
             self.y_min = self.y_min.min(*y);
             self.y_max = self.y_max.max(*y);
             self.w_max = self.w_max.max(chunk.weight(i));
         }
         Ok(())
+    }
+
+    /// Has the classes weigh more or less than their rows do.
+    pub fn weigh_classes(&mut self, weight: [f64; 2]) {
+        self.class_weight = weight;
+        self.weighted |= weight != [1.0; 2];
+        self.w_max *= weight[0].max(weight[1]);
+    }
+
+    /// The weight of a row.
+    pub fn weight(&self, y: f64, weight: f64) -> f64 {
+        let [zero, one] = self.class_weight;
+        if zero == 1.0 && one == 1.0 { weight } else { weight * if y > 0.5 { one } else { zero } }
     }
 
     /// Adds another shard's.
@@ -60,9 +76,11 @@ impl Facts {
         self.y_max = self.y_max.max(other.y_max);
         self.w_max = self.w_max.max(other.w_max);
         self.weighted |= other.weighted;
+        self.positives += other.positives;
     }
 
-    fn weight_unit(&self) -> f64 {
+    /// What weights are counted in.
+    pub fn weight_unit(&self) -> f64 {
         power_above(self.w_max) * 2f64.powi(-40)
     }
 
@@ -70,10 +88,20 @@ impl Facts {
         power_above(self.w_max) * power_above(self.y_min.abs().max(self.y_max.abs())) * 2f64.powi(-52)
     }
 
-    /// What losses are counted in: no row that is no worse than the worst guess has more than `2^51` of them.
-    pub fn loss_unit(&self) -> f64 {
+    /// What losses are counted in: no row that is no worse than the worst guess has more than `2^51` of them (under
+    /// a log link, where no guess is the worst: `2^54`, at a loss 16384 times the greatest target).
+    pub fn loss_unit(&self, objective: Objective) -> f64 {
         let range = power_above(self.y_max - self.y_min);
-        power_above(self.w_max) * range * range * 2f64.powi(-50)
+        let size = match objective {
+            Objective::Squared | Objective::Logistic | Objective::Softmax(_) => range * range,
+            Objective::Absolute | Objective::Quantile { .. } => range,
+            Objective::Huber { alpha } => range * power_above(alpha).min(range),
+            Objective::Poisson { .. } | Objective::Gamma | Objective::Tweedie { .. } => {
+                power_above(self.y_max.max(1.0)) * 1024.0
+            }
+            Objective::Lambdarank => return 2f64.powi(-50),
+        };
+        power_above(self.w_max) * size * 2f64.powi(-50)
     }
 }
 
@@ -101,9 +129,9 @@ impl Targets {
         }
         self.rows += 1;
         self.weight += weight;
-        let (place, amount) = match objective {
-            Objective::Squared => (0, (y * w / facts.target_unit()).round() as i128),
-            _ => (y as usize, weight),
+        let (place, amount) = match objective.classes() {
+            None => (0, (y * w / facts.target_unit()).round() as i128),
+            Some(_) => (y as usize, weight),
         };
         if self.sums.len() <= place {
             self.sums.resize(place + 1, 0);
@@ -126,29 +154,43 @@ impl Targets {
         (if held_out { self.weight_held_out } else { self.weight }) as f64 * facts.weight_unit()
     }
 
-    /// The raw scores that minimise the loss before there is a tree.
+    /// The raw scores that minimise the loss before there is a tree; those of a quantile are found by
+    /// [`super::select`].
     pub fn base(&self, objective: Objective, facts: &Facts) -> Result<Vec<f64>> {
         let share =
             |class: usize| self.sums.get(class).copied().unwrap_or(0) as f64 / (self.weight as f64).max(1.0);
-        if objective == Objective::Squared {
-            if facts.y_min == facts.y_max {
-                return Ok(vec![facts.y_min]);
+        if objective.classes().is_some() {
+            if self.sums.iter().filter(|s| **s > 0).count() < 2 {
+                let class = self.sums.iter().position(|s| *s > 0).unwrap_or(0);
+                let message = format!(
+                    "all {} rows to learn from are of one class (number {class}), expected two or more",
+                    self.rows
+                );
+                return Err(Error::new(Kind::Data, message).hint("Check the filter of the training rows."));
             }
+            let [zero, one] = facts.class_weight;
+            return Ok(match objective {
+                Objective::Softmax(k) => (0..k).map(|c| share(c).max(1e-15).ln()).collect(),
+                // The scores begin at the share that the classes have, whatever they weigh.
+                _ => vec![((share(1) / one) / (share(0) / zero)).ln()],
+            });
+        }
+        let mean = if facts.y_min == facts.y_max {
+            facts.y_min
+        } else {
             let sum = self.sums.first().copied().unwrap_or(0) as f64 * facts.target_unit();
-            return Ok(vec![sum / (self.weight as f64 * facts.weight_unit())]);
+            sum / (self.weight as f64 * facts.weight_unit())
+        };
+        if objective.link() == Link::Log {
+            if mean <= 0.0 {
+                let message =
+                    format!("all targets are 0, expected one above 0 for objective \"{}\"", objective.name());
+                return Err(Error::new(Kind::Data, message)
+                    .hint("Check the filter of the training rows, or choose objective regression."));
+            }
+            return Ok(vec![mean.ln()]);
         }
-        if self.sums.iter().filter(|s| **s > 0).count() < 2 {
-            let class = self.sums.iter().position(|s| *s > 0).unwrap_or(0);
-            let message = format!(
-                "all {} rows to learn from are of one class (number {class}), expected two or more",
-                self.rows
-            );
-            return Err(Error::new(Kind::Data, message).hint("Check the filter of the training rows."));
-        }
-        Ok(match objective {
-            Objective::Softmax(k) => (0..k).map(|c| share(c).max(1e-15).ln()).collect(),
-            _ => vec![(share(1) / share(0)).ln()],
-        })
+        Ok(vec![if objective == Objective::Lambdarank { 0.0 } else { mean }])
     }
 }
 
@@ -167,7 +209,7 @@ impl FewLosses {
     /// Folds a row in: its loss over the [`Facts::loss_unit`].
     #[inline]
     pub fn add(&mut self, units: f64, held_out: bool) {
-        self.0[usize::from(held_out)] += units.min(2f64.powi(54)) as i64;
+        self.0[usize::from(held_out)] += units.clamp(-(2f64.powi(54)), 2f64.powi(54)) as i64;
     }
 }
 
@@ -185,8 +227,9 @@ impl Losses {
     }
 
     /// The mean loss of the rows learnt from, and of the rows held out.
-    pub fn means(&self, facts: &Facts, targets: &Targets) -> (f64, Option<f64>) {
-        let mean = |sum: i128, held_out| sum as f64 * facts.loss_unit() / targets.weight(facts, held_out);
+    pub fn means(&self, objective: Objective, facts: &Facts, targets: &Targets) -> (f64, Option<f64>) {
+        let unit = facts.loss_unit(objective);
+        let mean = |sum: i128, held_out| sum as f64 * unit / targets.weight(facts, held_out);
         (mean(self.train, false), (targets.held_out > 0).then(|| mean(self.held_out, true)))
     }
 }
@@ -232,7 +275,7 @@ pub fn chances(scores: &[f64]) -> Vec<f32> {
 }
 
 /// A fair hash of two numbers (splitmix64).
-fn mix(a: u64, b: u64) -> u64 {
+pub fn mix(a: u64, b: u64) -> u64 {
     let mut z = a.wrapping_add(b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -3,18 +3,33 @@
 use super::super::trees::nodes::{ABREAST, Trees, damaged};
 use super::super::trees::shap::Shap;
 use super::super::trees::walk::Walk;
-use super::params::Objective;
+use super::objective::Objective;
 use crate::error::Result;
 use crate::learner::Model;
 use crate::schema::{Chunk, Schema, Task};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
+/// How raw scores become predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// They are the predictions.
+    Identity,
+    /// Their exponentials are.
+    Log,
+    /// One is the log odds of the second of two classes.
+    Logit,
+    /// One a class: logs of probabilities, but for a constant.
+    Softmax,
+}
+
 /// Boosted trees. The learner's state carries one that grows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Boosted {
     /// How raw scores become outputs.
-    task: Task,
+    link: Link,
+    /// What was minimised, by its name.
+    objective: String,
     /// The raw scores before the first tree.
     pub base: Vec<f64>,
     /// The trees; those of one round stand together, one a raw score.
@@ -36,9 +51,9 @@ const BLOCK: usize = 64;
 impl Boosted {
     /// A model without trees.
     pub fn new(objective: Objective) -> Boosted {
-        let task = if objective == Objective::Squared { Task::Regression } else { Task::Classification };
         Boosted {
-            task,
+            link: objective.link(),
+            objective: objective.name().into(),
             base: vec![0.0; objective.scores()],
             trees: Trees::default(),
             train_loss: 0.0,
@@ -88,9 +103,10 @@ impl Boosted {
 
 impl Model for Boosted {
     fn outputs(&self) -> usize {
-        match self.task {
-            Task::Classification => self.base.len().max(2),
-            _ => 1,
+        match self.link {
+            Link::Logit => 2,
+            Link::Softmax => self.base.len(),
+            Link::Identity | Link::Log => 1,
         }
     }
 
@@ -105,26 +121,31 @@ impl Model for Boosted {
                 None => self.add_trees(0, self.trees.len(), chunk.x, chunk.width(), out, width),
             }
         }
-        match (self.task, self.base.len()) {
-            (Task::Classification, 1) => {
+        match self.link {
+            Link::Identity => {}
+            // A prediction too large for a number is the largest one.
+            Link::Log => out.iter_mut().for_each(|v| *v = v.exp().min(f64::MAX)),
+            Link::Logit => {
                 for row in out.chunks_exact_mut(2) {
                     let p = 1.0 / (1.0 + (-row[0]).exp());
                     row[0] = 1.0 - p;
                     row[1] = p;
                 }
             }
-            (Task::Classification, _) => out.chunks_exact_mut(width).for_each(softmax),
-            _ => {}
+            Link::Softmax => out.chunks_exact_mut(width).for_each(softmax),
         }
         Ok(())
     }
 
     fn validate(&self, schema: &Schema) -> Result<()> {
-        let scores = match schema.task {
-            Task::Classification if schema.classes > 2 => schema.classes,
-            _ => 1,
+        let (scores, fits) = match (schema.task, schema.classes) {
+            (Task::Regression, _) => (1, matches!(self.link, Link::Identity | Link::Log)),
+            (Task::Ranking, _) => (1, self.link == Link::Identity),
+            (Task::Classification, 2) => (1, self.link == Link::Logit),
+            (Task::Classification, k) => (k, self.link == Link::Softmax),
+            _ => (0, false),
         };
-        if self.task != schema.task || self.base.len() != scores {
+        if !fits || self.base.len() != scores {
             return Err(damaged("they are not of this model's shape"));
         }
         if self.base.iter().any(|b| !b.is_finite()) || !self.trees.len().is_multiple_of(scores) {
@@ -136,6 +157,7 @@ impl Model for Boosted {
     fn describe(&self, _schema: &Schema) -> Vec<(String, String)> {
         let leaves = self.trees.nodes.iter().filter(|n| n.child == 0).count();
         let mut facts = vec![
+            ("objective".into(), self.objective.clone()),
             ("trees".into(), self.trees.len().to_string()),
             ("leaves".into(), leaves.to_string()),
             ("rounds trained".into(), self.rounds.to_string()),

@@ -8,7 +8,9 @@ use super::super::trees::sketch::{self, Cell, Tally};
 use super::grow::{Side, Split};
 use super::histogram::{Layout, Panels, Question, Units};
 use super::loss::{self, Facts, FewLosses};
-use super::params::{Objective, Params};
+use super::objective::Objective;
+use super::params::Params;
+use super::rank::Queries;
 use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::Cx;
@@ -21,32 +23,42 @@ const BLOCK: usize = 256;
 /// A shard's cache.
 #[derive(Default)]
 pub struct Local {
-    tallies: Vec<Tally>,
-    finer: Vec<Vec<Cell>>,
+    pub(super) tallies: Vec<Tally>,
+    pub(super) finer: Vec<Vec<Cell>>,
     /// Whether the rows below are complete.
-    ready: bool,
-    rows: usize,
-    panels: Panels,
-    y: Vec<f64>,
-    weight: Vec<f64>,
+    pub(super) ready: bool,
+    pub(super) rows: usize,
+    pub(super) panels: Panels,
+    pub(super) y: Vec<f64>,
+    pub(super) weight: Vec<f64>,
     /// Random bits of a row, from its content: how its gradients are rounded.
-    noise: Vec<u32>,
+    pub(super) noise: Vec<u32>,
     /// Rows held out; empty where none is.
-    held_out: Vec<bool>,
+    pub(super) held_out: Vec<bool>,
+    /// The group of each row, where rows are ranked.
+    pub(super) group: Vec<u64>,
+    pub(super) queries: Option<Queries>,
+    /// Both derivatives of each row at the start of tree `derived_of`, of objectives that hold them; and what `goss`
+    /// ranks the rows by.
+    pub(super) derived: Vec<[f64; 2]>,
+    pub(super) derived_of: Option<usize>,
+    pub(super) importance: Vec<f64>,
     /// The number of the row at each place where numbering starts anew.
-    numbers: Vec<(usize, u64)>,
+    pub(super) numbers: Vec<(usize, u64)>,
     /// Raw scores, one a row and class, after `trees` trees.
-    scores: Vec<f64>,
-    trees: usize,
+    pub(super) scores: Vec<f64>,
+    pub(super) trees: usize,
     /// Probabilities of three or more classes at the start of the round of trees.
-    chances: Vec<f32>,
+    pub(super) chances: Vec<f32>,
     /// The tree in growth: its number, packed gradients, rows by node, and the splits made so far.
-    tree: Option<usize>,
-    packed: Vec<i64>,
-    order: Vec<u32>,
-    nodes: Vec<Range<usize>>,
-    splits: Vec<Split>,
-    scratch: Vec<u32>,
+    pub(super) tree: Option<usize>,
+    pub(super) packed: Vec<i64>,
+    /// The low parts of finer gradients.
+    pub(super) packed_low: Vec<i64>,
+    pub(super) order: Vec<u32>,
+    pub(super) nodes: Vec<Range<usize>>,
+    pub(super) splits: Vec<Split>,
+    pub(super) scratch: Vec<u32>,
 }
 
 impl Local {
@@ -79,6 +91,10 @@ impl Local {
     fn count(&mut self, params: &Params, chunk: &Chunk, facts: &mut Facts, cx: &Cx) -> Result<()> {
         if self.tallies.is_empty() {
             self.tallies = params.levels.iter().map(|l| Tally::new(*l)).collect();
+        }
+        if params.objective == Objective::Lambdarank && chunk.group.len() != chunk.rows {
+            return Err(Error::new(Kind::Parameter, "there is no column of groups to rank within")
+                .hint("Name the column of queries: group_column => 'query'."));
         }
         facts.add(params.objective, chunk)?;
         let width = params.levels.len().max(1);
@@ -127,13 +143,22 @@ impl Local {
         }
         self.y.extend_from_slice(chunk.y);
         if state.facts.weighted {
-            self.weight.extend((0..chunk.rows).map(|i| chunk.weight(i)));
+            let facts = &state.facts;
+            self.weight.extend((0..chunk.rows).map(|i| facts.weight(chunk.y[i], chunk.weight(i))));
         }
         self.noise.extend((0..chunk.rows).map(|i| loss::noise(chunk.row(i), chunk.y[i], chunk.weight(i))));
         self.numbers.push((from, chunk.first));
         if params.validation_fraction > 0.0 {
-            let numbers = chunk.first..chunk.first + chunk.rows as u64;
-            self.held_out.extend(numbers.map(|n| loss::draw(cx.seed, 0, n) < params.validation_fraction));
+            let held_out = |n: u64| loss::draw(cx.seed, 0, n) < params.validation_fraction;
+            if params.objective == Objective::Lambdarank {
+                // Whole queries.
+                self.held_out.extend(chunk.group.iter().map(|g| held_out(*g)));
+            } else {
+                self.held_out.extend((chunk.first..chunk.first + chunk.rows as u64).map(held_out));
+            }
+        }
+        if params.objective == Objective::Lambdarank {
+            self.group.extend_from_slice(chunk.group);
         }
         self.rows += chunk.rows;
         // Scores: of a round of trees in growth, the probabilities are those at its start.
@@ -182,8 +207,10 @@ impl Local {
         if !self.usable(state) {
             return Err(Error::internal("a shard was not offered the rows that it had lost"));
         }
-        if state.phase == Phase::Start {
-            return self.sum_targets(params, state, partial, cx);
+        match state.phase {
+            Phase::Start => return self.sum_targets(params, state, partial, cx),
+            Phase::Base => return self.search_targets(state, partial, cx),
+            _ => {}
         }
         if self.scores.len() != self.rows * state.model.base.len() {
             self.scores = (0..self.rows).flat_map(|_| state.model.base.iter().copied()).collect();
@@ -191,27 +218,47 @@ impl Local {
         if self.trees < state.model.trees.len() {
             self.add_grown_tree(state, cx)?;
         }
+        match state.phase {
+            Phase::Measure => return self.derive(params, state, partial, cx),
+            Phase::Final if params.holds_derivatives() => return self.derive(params, state, partial, cx),
+            Phase::Sample => {
+                self.derive(params, state, &mut Partial::default(), cx)?;
+                return self.search_importance(state, partial, cx);
+            }
+            _ => {}
+        }
         if self.tree != Some(self.trees) {
             self.begin_tree(params, state, partial, cx)?;
         }
         if state.phase == Phase::Root {
-            let layout = Layout::new(&state.bins);
+            let (units, layout) = (&state.growth.units, Layout::new(&state.bins));
             for rows in self.order.chunks(BLOCK) {
                 cx.check()?;
-                self.panels.add(rows.iter().copied(), &self.packed, &state.growth.units, &layout);
+                self.panels.add(rows.iter().copied(), &self.packed, units, &layout);
             }
-            partial.histograms.push(self.panels.take(&state.growth.units, &layout));
+            let sums = self.summed(0..self.order.len(), units, &layout, cx)?;
+            partial.histograms.push(sums);
             partial.rows.push(self.order.len() as u64);
         }
-        self.split(state, partial, cx)
+        self.split(state, partial, cx)?;
+        match state.phase {
+            Phase::Quantiles => self.search_residuals(state, partial, cx),
+            _ => Ok(()),
+        }
     }
 
     fn sum_targets(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        let mut first = vec![];
+        if params.objective == Objective::Lambdarank {
+            first.resize(self.rows, 0.0);
+            self.queries(params).firsts().for_each(|row| first[row as usize] = 1.0);
+        }
         for (i, y) in self.y.iter().enumerate() {
             if i % 4096 == 0 {
                 cx.check()?;
             }
-            let w = self.weight.get(i).copied().unwrap_or(1.0);
+            // A query counts once, by its first row.
+            let w = first.get(i).or(self.weight.get(i)).copied().unwrap_or(1.0);
             partial.targets.add(params.objective, &state.facts, *y, w, self.held_out.get(i) == Some(&true));
         }
         Ok(())
@@ -267,13 +314,19 @@ impl Local {
     fn begin_tree(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
         let k = state.model.base.len();
         let (round, class) = (self.trees / k, self.trees % k);
+        if params.holds_derivatives() {
+            self.derive(params, state, partial, cx)?;
+            self.pack(state, cx)?;
+            return self.plant(params, state, round, cx);
+        }
         let units = &state.growth.units;
         self.packed.resize(self.rows, 0);
+        self.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
         if k > 1 && class == 0 {
             self.chances.resize(self.rows * k, 0.0);
         }
         let salt = loss::salt(cx.seed, self.trees);
-        let per_unit = 1.0 / state.facts.loss_unit();
+        let per_unit = 1.0 / state.facts.loss_unit(params.objective);
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
             let mut few = FewLosses::default();
@@ -287,7 +340,7 @@ impl Local {
                         (g, 1.0, g * g)
                     }
                     Objective::Logistic => loss::logistic(self.scores[i], y),
-                    Objective::Softmax(_) => {
+                    _ => {
                         let scores = &self.scores[i * k..(i + 1) * k];
                         let chances = &mut self.chances[i * k..(i + 1) * k];
                         let loss = if class == 0 { loss::softmax(scores, y as usize, chances) } else { 0.0 };
@@ -300,11 +353,20 @@ impl Local {
                     few.add(loss * w * per_unit, held_out);
                     partial.max_gradient = partial.max_gradient.max((g * w).abs());
                 }
-                self.packed[i] = units.pack(g * w, h * w, noise);
+                if units.low > 0 {
+                    [self.packed[i], self.packed_low[i]] = units.pack_finer(g * w, h * w);
+                } else {
+                    self.packed[i] = units.pack(g * w, h * w, noise);
+                }
             }
             partial.losses.add(&few);
         }
-        self.choose_rows(params, round, cx);
+        self.plant(params, state, round, cx)
+    }
+
+    /// Begins a tree of one node, from the rows that it learns from.
+    fn plant(&mut self, params: &Params, state: &State, round: usize, cx: &Cx) -> Result<()> {
+        self.choose_rows(params, state, round, cx);
         self.tree = Some(self.trees);
         self.splits.clear();
         self.nodes.clear();
@@ -312,10 +374,11 @@ impl Local {
         Ok(())
     }
 
-    fn choose_rows(&mut self, params: &Params, round: usize, cx: &Cx) {
+    fn choose_rows(&mut self, params: &Params, state: &State, round: usize, cx: &Cx) {
         self.order.clear();
-        let bagging = params.bagging_fraction < 1.0;
-        if !bagging && self.held_out.is_empty() {
+        let bagging = params.bagging.iter().any(|share| *share < 1.0);
+        let stream = (round / params.bagging_freq * params.bagging_freq) as u64 + 1;
+        if !bagging && state.sample.is_none() && self.held_out.is_empty() {
             self.order.extend(0..self.rows as u32);
             return;
         }
@@ -324,8 +387,12 @@ impl Local {
             for row in *from..to {
                 let number = first + (row - from) as u64;
                 let held_out = self.held_out.get(row) == Some(&true);
-                let left_out =
-                    bagging && loss::draw(cx.seed, round as u64 + 1, number) >= params.bagging_fraction;
+                let share = match &state.sample {
+                    Some(sample) if self.importance[row] < sample.threshold => sample.share,
+                    Some(_) => 1.0,
+                    None => params.bagging[usize::from(self.y[row] == 1.0)],
+                };
+                let left_out = share < 1.0 && loss::draw(cx.seed, stream, number) >= share;
                 if !held_out && !left_out {
                     self.order.push(row as u32);
                 }
@@ -348,7 +415,9 @@ impl Local {
             self.splits.push(split.clone());
             if s >= state.growth.wanted {
                 partial.rows.push((middle - range.start) as u64);
-                partial.histograms.push(if wanted { self.panels.take(units, &layout) } else { vec![] });
+                let side = if split.sum == Side::Left { range.start..middle } else { middle..range.end };
+                let sums = if wanted { self.summed(side, units, &layout, cx)? } else { vec![] };
+                partial.histograms.push(sums);
             }
         }
         Ok(())
@@ -397,9 +466,11 @@ impl Local {
 }
 
 /// An estimate of a shard's bytes a row.
-pub fn bytes_a_row(features: usize, scores: usize) -> usize {
+pub fn bytes_a_row(features: usize, params: &Params) -> usize {
+    let scores = params.objective.scores();
     let chances = if scores > 1 { scores * 4 } else { 0 };
-    features.next_multiple_of(4) + 8 + 8 + 4 + 1 + scores * 8 + chances + 8 + 4 + 4
+    let held = if params.holds_derivatives() { 16 + 8 + 8 + 16 } else { 0 };
+    features.next_multiple_of(4) + 8 + 8 + 4 + 1 + scores * 8 + chances + 8 + 4 + 4 + held
 }
 
 /// Refuses more rows in one shard than row numbers can name.

@@ -4,10 +4,8 @@
 use super::super::trees::bins::Bins;
 use super::super::trees::nodes::BinSet;
 use super::histogram::{Layout, Units};
+use super::loss::draw;
 use super::params::SplitRules;
-
-/// A category with no more bins than this is split one level against the others.
-const ONE_HOT: usize = 4;
 
 /// Sums of a node's rows, in units.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -39,21 +37,69 @@ pub struct Candidate {
     pub lambda_l2: f64,
 }
 
-/// The value of a leaf before shrinkage.
-pub fn leaf_value(sums: &Sums, units: &Units, l1: f64, l2: f64) -> f64 {
-    let (g, h) = (sums.g as f64 * units.g, sums.h as f64 * units.h);
-    if h + l2 > 0.0 { -soft(g, l1) / (h + l2) } else { 0.0 }
+/// A node whose split is sought.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its rows.
+    pub sums: Sums,
+    /// Its own value, which its children are drawn towards.
+    pub value: f64,
+    /// What its leaves' values must lie between.
+    pub bounds: [f64; 2],
+    /// The features that may be used; empty for all.
+    pub allowed: &'a [bool],
+    /// Its random numbers begin here.
+    pub salt: u64,
+}
+
+/// No bounds.
+pub const UNBOUND: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
+
+/// The value of a leaf before shrinkage, from sums of derivatives.
+pub fn leaf_value(
+    [g, h]: [f64; 2],
+    rows: u64,
+    rules: &SplitRules,
+    l2: f64,
+    parent: f64,
+    bounds: [f64; 2],
+) -> f64 {
+    let mut value = if h + l2 > 0.0 { -soft(g, rules.lambda_l1) / (h + l2) } else { 0.0 };
+    if rules.max_delta_step > 0.0 {
+        value = value.clamp(-rules.max_delta_step, rules.max_delta_step);
+    }
+    if rules.path_smooth > 0.0 {
+        let own = rows as f64 / rules.path_smooth;
+        value = (value * own + parent) / (own + 1.0);
+    }
+    // Bounds meet in one value at worst: they are halves of an interval.
+    value.max(bounds[0]).min(bounds[1])
 }
 
 fn soft(g: f64, l1: f64) -> f64 {
     if l1 == 0.0 { g } else { (g.abs() - l1).max(0.0).copysign(g) }
 }
 
+/// What children's values must lie between, when their values are these and the node was split by a feature that
+/// predictions rise (1) or fall (-1) with.
+pub fn child_bounds(bounds: [f64; 2], sign: i8, values: [f64; 2]) -> [[f64; 2]; 2] {
+    let [low, high] = bounds;
+    let middle = (values[0] / 2.0 + values[1] / 2.0).max(low).min(high);
+    match sign {
+        1 => [[low, middle], [middle, high]],
+        -1 => [[middle, high], [low, middle]],
+        _ => [bounds; 2],
+    }
+}
+
 /// Values splits of one node.
 struct Judge<'a> {
     rules: &'a SplitRules,
     units: Units,
+    place: &'a Place<'a>,
     node: Sums,
+    /// Whether a leaf's value is not simply the one that gains most.
+    shaped: bool,
     /// Rows for one unit of `h`.
     rows_per_h: f64,
     /// What a split's gain must exceed.
@@ -66,6 +112,7 @@ impl Judge<'_> {
         g * g / (h as f64 * self.units.h + l2)
     }
 
+    /// The rows of one bin. Those of several are summed: LightGBM rounds bin by bin.
     fn rows(&self, h: i64) -> u64 {
         if self.units.constant { h as u64 } else { (h as f64 * self.rows_per_h + 0.5) as u64 }
     }
@@ -76,53 +123,77 @@ impl Judge<'_> {
             && h as f64 * self.units.h >= self.rules.min_sum_hessian_in_leaf
     }
 
-    /// The gain of putting `(g, h)` on one side, where both sides are heavy enough.
-    fn gain(&self, g: i64, h: i64, l2: f64) -> Option<f64> {
-        let rows = self.rows(h);
+    /// The gain of a side whose leaf may not have the value that gains most.
+    fn shaped_score(&self, g: i64, h: i64, rows: u64, l2: f64, bounds: [f64; 2]) -> [f64; 2] {
+        let (g, h) = (g as f64 * self.units.g, h as f64 * self.units.h);
+        let value = leaf_value([g, h], rows, self.rules, l2, self.place.value, bounds);
+        [-(2.0 * soft(g, self.rules.lambda_l1) * value + (h + l2) * value * value), value]
+    }
+
+    /// The gain of putting `(g, h)` on one side, where both sides are heavy enough, and predictions rise or fall as
+    /// `sign` wants.
+    #[inline]
+    fn gain(&self, g: i64, h: i64, rows: u64, l2: f64, sign: i8) -> Option<f64> {
         let (other_h, other_rows) = (self.node.h - h, self.node.rows.saturating_sub(rows));
         if !self.heavy(h, rows) || !self.heavy(other_h, other_rows) {
             return None;
         }
-        Some(self.score(g, h, l2) + self.score(self.node.g - g, other_h, l2))
+        if !self.shaped {
+            return Some(self.score(g, h, l2) + self.score(self.node.g - g, other_h, l2));
+        }
+        let bounds = self.place.bounds;
+        let [one, left] = self.shaped_score(g, h, rows, l2, bounds);
+        let [other, right] = self.shaped_score(self.node.g - g, other_h, other_rows, l2, bounds);
+        let wrong = (sign > 0 && left > right) || (sign < 0 && left < right);
+        (!wrong).then_some(one + other)
     }
 
     /// Whether the other side is too light already, and would only get lighter.
-    fn spent(&self, h: i64) -> bool {
-        !self.heavy(self.node.h - h, self.node.rows.saturating_sub(self.rows(h)))
+    fn spent(&self, h: i64, rows: u64) -> bool {
+        !self.heavy(self.node.h - h, self.node.rows.saturating_sub(rows))
     }
 
-    fn sums(&self, g: i64, h: i64) -> Sums {
-        Sums { g, h, rows: self.rows(h).min(self.node.rows) }
+    fn sums(&self, g: i64, h: i64, rows: u64) -> Sums {
+        Sums { g, h, rows: rows.min(self.node.rows) }
     }
 }
 
-/// The best split of a node, if any gains enough. `allowed` says which features may be used (empty: all).
+/// The best split of a node, if any gains enough.
 pub fn best(
     histogram: &[i64],
-    node: &Sums,
+    place: &Place,
     layout: &Layout,
     bins: &[Bins],
     rules: &SplitRules,
     units: &Units,
-    allowed: &[bool],
 ) -> Option<Candidate> {
+    let node = &place.sums;
     let rows_per_h = node.rows as f64 / (node.h as f64).max(1.0);
-    let mut judge = Judge { rules, units: *units, node: *node, rows_per_h, floor: 0.0 };
-    let whole = judge.score(node.g, node.h, rules.lambda_l2);
+    let shaped = !rules.monotone.is_empty() || rules.max_delta_step > 0.0 || rules.path_smooth > 0.0;
+    let mut judge = Judge { rules, units: *units, place, node: *node, shaped, rows_per_h, floor: 0.0 };
+    let whole = if shaped {
+        judge.shaped_score(node.g, node.h, node.rows, rules.lambda_l2, UNBOUND)[0]
+    } else {
+        judge.score(node.g, node.h, rules.lambda_l2)
+    };
     if node.h <= 0 || node.rows < rules.min_data_in_leaf.saturating_mul(2) || !whole.is_finite() {
         return None;
     }
     // What rounding alone can add to the sum of two sides is no gain.
-    judge.floor = whole * (1.0 + 1e-13) + rules.min_gain_to_split;
+    judge.floor = whole + whole.abs() * 1e-13 + rules.min_gain_to_split;
     let mut best: Option<Candidate> = None;
     for (f, (ends, feature)) in layout.starts.windows(2).zip(&layout.features).enumerate() {
-        if allowed.get(f) == Some(&false) {
+        if place.allowed.get(f) == Some(&false) {
             continue;
         }
         let pairs = histogram[ends[0] * 2..ends[1] * 2].as_chunks::<2>().0;
         let bins = &bins[*feature as usize];
-        let found =
-            if bins.is_category() { category(&judge, pairs, f) } else { numeric(&judge, pairs, bins, f) };
+        let found = if bins.is_category() {
+            category(&judge, pairs, f)
+        } else {
+            let sign = rules.monotone.get(*feature as usize).copied().unwrap_or(0);
+            numeric(&judge, pairs, bins, f, sign)
+        };
         if let Some(c) = found
             && best.as_ref().is_none_or(|b| c.gain > b.gain)
         {
@@ -145,18 +216,34 @@ fn add(set: &mut BinSet, bin: u8) {
     set[usize::from(bin >> 6)] |= 1 << (bin & 63);
 }
 
-fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize) -> Option<Candidate> {
+/// The only one of `0 .. choices` that may be tried, where random thresholds are wanted.
+fn only(judge: &Judge, feature: usize, choices: usize) -> Option<usize> {
+    let at = draw(judge.place.salt, 1, feature as u64) * choices as f64;
+    judge.rules.extra_trees.then_some((at as usize).min(choices.saturating_sub(1)))
+}
+
+fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize, sign: i8) -> Option<Candidate> {
     let l2 = judge.rules.lambda_l2;
     let [missing_g, missing_h] = if bins.missing { pairs.get(bins.values).copied()? } else { [0, 0] };
     let mut best = judge.floor;
-    let mut found: Option<(u8, bool, i64, i64)> = None;
+    let mut found: Option<(u8, bool, i64, i64, i64)> = None;
+    let only = only(judge, feature, bins.values.saturating_sub(usize::from(missing_h == 0)));
+    // Rounded rows are summed over the side without the missing values; without any, over the right side.
+    let counted: u64 =
+        if judge.units.constant { 0 } else { pairs.iter().take(bins.values).map(|p| judge.rows(p[1])).sum() };
     // Of splits that are equal, because empty bins lie between them, the last one is taken.
     for missing_left in [false, true] {
         let (mut g, mut h) = if missing_left { (missing_g, missing_h) } else { (0, 0) };
+        let from_right = !judge.units.constant && (missing_left || missing_h == 0);
+        let mut rows = match (from_right, missing_left) {
+            (true, _) => judge.node.rows as i64 - counted as i64,
+            (false, true) => missing_h,
+            _ => 0,
+        };
         let last = if !missing_left && missing_h > 0 { bins.values } else { bins.values.saturating_sub(1) };
         let (mut judged, mut best_so_far) = (false, false);
         for (bin, pair) in pairs.iter().enumerate().take(last) {
-            if judged && *pair == [0, 0] {
+            if judged && *pair == [0, 0] && only.is_none() {
                 // Small nodes leave most bins empty: the split is the one before, and gains the same.
                 if let (true, Some(found)) = (best_so_far, &mut found) {
                     found.0 = bin as u8;
@@ -166,14 +253,17 @@ fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize) -> Op
             g += pair[0];
             h += pair[1];
             (judged, best_so_far) = (true, false);
-            if judge.spent(h) {
+            rows += judge.rows(pair[1]) as i64;
+            let left_rows = rows.max(0) as u64;
+            if judge.spent(h, left_rows) {
                 break;
             }
-            if let Some(gain) = judge.gain(g, h, l2)
+            if only.is_none_or(|only| only == bin)
+                && let Some(gain) = judge.gain(g, h, left_rows, l2, sign)
                 && (gain > best || (gain == best && found.is_some()))
             {
                 best = gain;
-                found = Some((bin as u8, missing_left, g, h));
+                found = Some((bin as u8, missing_left, g, h, rows));
                 best_so_far = true;
             }
         }
@@ -181,8 +271,8 @@ fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize) -> Op
             break;
         }
     }
-    let (bin, missing_left, g, h) = found?;
-    let sums = judge.sums(g, h);
+    let (bin, missing_left, g, h, rows) = found?;
+    let sums = judge.sums(g, h, rows.max(0) as u64);
     // Without missing values to learn from, they go where most rows go.
     let missing_left = if missing_h > 0 { missing_left } else { sums.rows * 2 >= judge.node.rows };
     let mut left = up_to(bin);
@@ -195,22 +285,32 @@ fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize) -> Op
 fn category(judge: &Judge, pairs: &[[i64; 2]], feature: usize) -> Option<Candidate> {
     let rules = judge.rules;
     let mut best = judge.floor;
-    let candidate = |gain: f64, bins: &[u8], g: i64, h: i64, lambda_l2: f64| {
+    let candidate = |gain: f64, bins: &[u8], g: i64, h: i64, rows: u64, lambda_l2: f64| {
         let mut left = [0; 4];
         bins.iter().for_each(|b| add(&mut left, *b));
-        Candidate { gain, feature, left, bin: 0, missing_left: false, sums: judge.sums(g, h), lambda_l2 }
+        Candidate {
+            gain,
+            feature,
+            left,
+            bin: 0,
+            missing_left: false,
+            sums: judge.sums(g, h, rows),
+            lambda_l2,
+        }
     };
-    if pairs.len() <= ONE_HOT {
+    if pairs.len() <= rules.max_cat_to_onehot {
         let mut found = None;
+        let only = only(judge, feature, pairs.len());
         for (bin, [g, h]) in pairs.iter().enumerate() {
-            if let Some(gain) = judge.gain(*g, *h, rules.lambda_l2)
+            if only.is_none_or(|only| only == bin)
+                && let Some(gain) = judge.gain(*g, *h, judge.rows(*h), rules.lambda_l2, 0)
                 && gain > best
             {
                 best = gain;
                 found = Some((bin as u8, *g, *h));
             }
         }
-        return found.map(|(bin, g, h)| candidate(best, &[bin], g, h, rules.lambda_l2));
+        return found.map(|(bin, g, h)| candidate(best, &[bin], g, h, judge.rows(h), rules.lambda_l2));
     }
     let l2 = rules.lambda_l2 + rules.cat_l2;
     let mut order: Vec<(f64, u8)> = vec![];
@@ -221,17 +321,18 @@ fn category(judge: &Judge, pairs: &[[i64; 2]], feature: usize) -> Option<Candida
         }
     }
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let mut found: Option<(bool, usize, i64, i64)> = None;
+    let mut found: Option<(bool, usize, i64, i64, u64)> = None;
     let most = rules.max_cat_threshold.min(order.len().div_ceil(2));
+    let only = only(judge, feature, most);
     for backwards in [false, true] {
-        let (mut g, mut h, mut group) = (0, 0, 0);
+        let (mut g, mut h, mut rows, mut group) = (0, 0, 0, 0);
         for taken in 0..most {
             let bin = order[if backwards { order.len() - 1 - taken } else { taken }].1;
             let [pair_g, pair_h] = pairs[usize::from(bin)];
             g += pair_g;
             h += pair_h;
+            rows += judge.rows(pair_h);
             group += judge.rows(pair_h);
-            let rows = judge.rows(h);
             if !judge.heavy(h, rows) {
                 continue;
             }
@@ -243,19 +344,20 @@ fn category(judge: &Judge, pairs: &[[i64; 2]], feature: usize) -> Option<Candida
                 continue;
             }
             group = 0;
-            if let Some(gain) = judge.gain(g, h, l2)
+            if only.is_none_or(|only| only == taken)
+                && let Some(gain) = judge.gain(g, h, rows, l2, 0)
                 && gain > best
             {
                 best = gain;
-                found = Some((backwards, taken + 1, g, h));
+                found = Some((backwards, taken + 1, g, h, rows));
             }
         }
     }
-    let (backwards, count, g, h) = found?;
+    let (backwards, count, g, h, rows) = found?;
     let bins: Vec<u8> = if backwards {
         order.iter().rev().take(count).map(|o| o.1).collect()
     } else {
         order.iter().take(count).map(|o| o.1).collect()
     };
-    Some(candidate(best, &bins, g, h, l2))
+    Some(candidate(best, &bins, g, h, rows, l2))
 }

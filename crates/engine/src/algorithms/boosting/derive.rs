@@ -1,0 +1,224 @@
+//! What a shard does for objectives that hold their derivatives a row, and for values that are searched for: quantiles
+//! of targets and residuals, the threshold of `goss`.
+
+use super::histogram::{Layout, Units};
+use super::loss::{self, FewLosses};
+use super::objective::Objective;
+use super::params::Params;
+use super::rank::Queries;
+use super::select::Cells;
+use super::shard::Local;
+use super::{Partial, State};
+use crate::error::Result;
+use crate::learner::Cx;
+use std::ops::Range;
+
+/// Rows between two looks at the stop flag.
+const BLOCK: usize = 256;
+
+impl Local {
+    /// The rows by query.
+    pub(super) fn queries(&mut self, params: &Params) -> &Queries {
+        self.queries.get_or_insert_with(|| Queries::new(&self.group, &self.y, &params.rank))
+    }
+
+    /// The derivatives of each row for the tree that comes, times its weight; their ranges, and at the start of a round
+    /// of trees the losses.
+    pub(super) fn derive(
+        &mut self,
+        params: &Params,
+        state: &State,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        if self.derived_of == Some(self.trees) {
+            return Ok(());
+        }
+        let k = state.model.base.len();
+        let class = self.trees % k;
+        self.derived.resize(self.rows, [0.0; 2]);
+        if k > 1 && class == 0 {
+            self.chances.resize(self.rows * k, 0.0);
+        }
+        // Ranks are those at the start of the round of trees.
+        let rank = params.goss.is_some() && (class == 0 || self.importance.is_empty());
+        if rank {
+            self.importance.resize(self.rows, 0.0);
+        }
+        let per_unit = 1.0 / state.facts.loss_unit(params.objective);
+        if params.objective == Objective::Lambdarank {
+            self.queries(params);
+            if let Some(queries) = &self.queries {
+                let lacks = |row: u32, loss: f64| {
+                    let mut few = FewLosses::default();
+                    few.add(loss * per_unit, self.held_out.get(row as usize) == Some(&true));
+                    partial.losses.add(&few);
+                };
+                queries.derive(&params.rank, &self.y, &self.scores, &mut self.derived, lacks, cx)?;
+            }
+        }
+        for from in (0..self.rows).step_by(BLOCK) {
+            cx.check()?;
+            let mut few = FewLosses::default();
+            for i in from..(from + BLOCK).min(self.rows) {
+                let w = self.weight.get(i).copied().unwrap_or(1.0);
+                let y = self.y[i];
+                let ([g, h], loss) = match params.objective {
+                    Objective::Lambdarank => (self.derived[i], 0.0),
+                    Objective::Softmax(_) => {
+                        let scores = &self.scores[i * k..(i + 1) * k];
+                        let chances = &mut self.chances[i * k..(i + 1) * k];
+                        let loss = if class == 0 { loss::softmax(scores, y as usize, chances) } else { 0.0 };
+                        if rank {
+                            let pairs = (0..k).map(|c| softmax(chances, c, y));
+                            self.importance[i] = pairs.map(|[g, h]| (g * h).abs()).sum::<f64>() * w * w;
+                        }
+                        (softmax(chances, class, y), loss)
+                    }
+                    objective => {
+                        let [g, h, loss] = objective.derive(self.scores[i], y);
+                        ([g, h], loss)
+                    }
+                };
+                if class == 0 && params.objective != Objective::Lambdarank {
+                    few.add(loss * w * per_unit, self.held_out.get(i) == Some(&true));
+                }
+                let [g, h] = [g * w, h * w];
+                self.derived[i] = [g, h];
+                partial.max_gradient = partial.max_gradient.max(g.abs());
+                partial.max_hessian = partial.max_hessian.max(h);
+                if rank {
+                    if k == 1 {
+                        self.importance[i] = (g * h).abs();
+                    }
+                    partial.max_importance = partial.max_importance.max(self.importance[i]);
+                }
+                let residual = y - self.scores[i * k];
+                partial.residuals = [partial.residuals[0].min(residual), partial.residuals[1].max(residual)];
+            }
+            partial.losses.add(&few);
+        }
+        self.derived_of = Some(self.trees);
+        Ok(())
+    }
+
+    /// Rounds derivatives to integers; those of rows that stand for others count for them, too.
+    pub(super) fn pack(&mut self, state: &State, cx: &Cx) -> Result<()> {
+        let units = &state.growth.units;
+        self.packed.resize(self.rows, 0);
+        self.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
+        let salt = loss::salt(cx.seed, self.trees);
+        for from in (0..self.rows).step_by(BLOCK) {
+            cx.check()?;
+            for i in from..(from + BLOCK).min(self.rows) {
+                if let Some(sample) = &state.sample
+                    && self.importance[i] < sample.threshold
+                {
+                    self.derived[i] = self.derived[i].map(|d| d / sample.share);
+                }
+                let [g, h] = self.derived[i];
+                if units.low > 0 {
+                    [self.packed[i], self.packed_low[i]] = units.pack_finer(g, h);
+                } else {
+                    self.packed[i] = units.pack(g, h, loss::renew(self.noise[i], salt));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn weight_units(&self, state: &State, row: usize) -> i128 {
+        match self.weight.get(row) {
+            Some(w) => (w / state.facts.weight_unit()).round() as i128,
+            None => 1,
+        }
+    }
+
+    /// Counts the targets of rows to learn from.
+    pub(super) fn search_targets(&self, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        let mut cells = Cells::new(&state.ranges);
+        if let Some(Some(range)) = state.ranges.first() {
+            for (row, y) in self.y.iter().enumerate() {
+                if row % 4096 == 0 {
+                    cx.check()?;
+                }
+                if self.held_out.get(row) != Some(&true) {
+                    cells.count(0, *range, *y, self.weight_units(state, row));
+                }
+            }
+        }
+        partial.cells = cells;
+        Ok(())
+    }
+
+    /// Counts what `goss` ranks rows by.
+    pub(super) fn search_importance(&self, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        let mut cells = Cells::new(&state.ranges);
+        if let Some(Some(range)) = state.ranges.first() {
+            for (row, importance) in self.importance.iter().enumerate() {
+                if row % 4096 == 0 {
+                    cx.check()?;
+                }
+                if self.held_out.get(row) != Some(&true) {
+                    cells.count(0, *range, *importance, 1);
+                }
+            }
+        }
+        partial.cells = cells;
+        Ok(())
+    }
+
+    /// Counts the residuals of each leaf's rows.
+    pub(super) fn search_residuals(&self, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+        let mut cells = Cells::new(&state.ranges);
+        for (search, (leaf, range)) in state.leaves.iter().zip(&state.ranges).enumerate() {
+            let Some(range) = range else { continue };
+            for rows in self.rows_of(*leaf).chunks(4096) {
+                cx.check()?;
+                for row in rows.iter().map(|r| *r as usize) {
+                    cells.count(
+                        search,
+                        *range,
+                        self.y[row] - self.scores[row],
+                        self.weight_units(state, row),
+                    );
+                }
+            }
+        }
+        partial.cells = cells;
+        Ok(())
+    }
+
+    /// The sums by bin of the rows at these places, whose packed derivatives were added; of finer derivatives the low
+    /// parts are added here.
+    pub(super) fn summed(
+        &mut self,
+        rows: Range<usize>,
+        units: &Units,
+        layout: &Layout,
+        cx: &Cx,
+    ) -> Result<Vec<i64>> {
+        let mut sums = self.panels.take(units, layout);
+        if units.low > 0 {
+            for rows in self.order.get(rows).unwrap_or_default().chunks(BLOCK) {
+                cx.check()?;
+                self.panels.add(rows.iter().copied(), &self.packed_low, units, layout);
+            }
+            let low = self.panels.take(units, layout);
+            sums.iter_mut().zip(low).for_each(|(sum, low)| *sum = (*sum << units.low) + low);
+        }
+        Ok(sums)
+    }
+
+    fn rows_of(&self, leaf: u32) -> &[u32] {
+        let range = self.nodes.get(leaf as usize).cloned();
+        range.and_then(|r| self.order.get(r)).unwrap_or_default()
+    }
+}
+
+/// Derivatives of the log loss by one class's score.
+fn softmax(chances: &[f32], class: usize, y: f64) -> [f64; 2] {
+    let (p, k) = (f64::from(chances[class]), chances.len() as f64);
+    let g = if y as usize == class { p - 1.0 } else { p };
+    [g, p * (1.0 - p) * (k / (k - 1.0))]
+}
