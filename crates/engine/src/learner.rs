@@ -218,6 +218,11 @@ pub trait Model: Send + Sync + 'static {
     fn splits(&self, _schema: &Schema) -> Vec<f64> {
         vec![]
     }
+    /// Metrics that the training found by the way, such as those on rows that trees left out: the split (`oob`), the
+    /// name, the value.
+    fn estimates(&self) -> Vec<(String, String, f64)> {
+        vec![]
+    }
     /// The coefficients with their statistics, in the order to be shown; empty where the model has none.
     fn coefficients(&self, _schema: &Schema) -> Vec<Coefficient> {
         vec![]

@@ -93,7 +93,8 @@ impl Default for Request {
 /// A metric of a whole model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metric {
-    /// Of which rows: `train`, `test`, `cv` (the mean over folds) or `cv_std`.
+    /// Of which rows: `train`, `test`, `cv` (the mean over folds), `cv_std`, or what the algorithm itself measured
+    /// (`oob`).
     pub split: String,
     /// Its name, scikit-learn's.
     pub name: String,
@@ -264,6 +265,8 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         name: metric,
         value,
     }));
+    let own = recipe.algorithm.load(&fitted.payload, &fitted.schema)?.estimates();
+    metrics.extend(own.into_iter().map(|(split, name, value)| Metric { split, name, value }));
     measured += start.elapsed().as_secs_f64();
 
     let card = Card {

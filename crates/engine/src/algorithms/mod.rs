@@ -3,6 +3,7 @@
 pub mod boosting;
 pub mod cnn;
 pub mod dummy;
+pub mod forest;
 pub mod glm;
 pub mod kmeans;
 pub mod naive_bayes;
@@ -22,6 +23,10 @@ pub static ALGORITHMS: &[&dyn Algorithm] = &[
     &Erased::<kmeans::KMeans>::NEW,
     &Erased::<pca::Pca>::NEW,
     &Erased::<naive_bayes::NaiveBayes>::NEW,
+    &Erased::<forest::Grower<forest::DecisionTree>>::NEW,
+    &Erased::<forest::Grower<forest::RandomForest>>::NEW,
+    &Erased::<forest::Grower<forest::ExtraTrees>>::NEW,
+    &Erased::<forest::isolation::IsolationForest>::NEW,
     &Erased::<boosting::Boosting>::NEW,
     &Erased::<cnn::Cnn>::NEW,
     &Erased::<dummy::Dummy>::NEW,

@@ -26,7 +26,12 @@ pub struct Bins {
 impl Bins {
     /// The bins of a number, from its counted values.
     pub fn numeric(cells: &[Cell], missing: u64, max_bin: usize) -> Bins {
-        let edges = edges(cells, max_bin);
+        Bins::numeric_of(cells, missing, max_bin, MIN_DATA_IN_BIN)
+    }
+
+    /// The same with at least `min_rows` rows in each bin.
+    pub fn numeric_of(cells: &[Cell], missing: u64, max_bin: usize, min_rows: u64) -> Bins {
+        let edges = edges(cells, max_bin, min_rows.max(1));
         let values = if cells.is_empty() { 0 } else { edges.len() + 1 };
         Bins { edges, levels: vec![], values, missing: missing > 0 }
     }
@@ -80,12 +85,16 @@ pub fn level(levels: &[u8], other: u8, code: f64) -> u8 {
 
 /// The greatest value of a bin, put half way to the next one, and never on the next one.
 fn between(low: u64, high: u64) -> f64 {
-    let (low, high) = (number(low), number(high));
+    middle(number(low), number(high))
+}
+
+/// A number half way between two, that is never the higher one.
+pub fn middle(low: f64, high: f64) -> f64 {
     let middle = low + (high - low) / 2.0;
     if middle >= low && middle < high { middle } else { low }
 }
 
-fn edges(cells: &[Cell], max_bin: usize) -> Vec<f64> {
+fn edges(cells: &[Cell], max_bin: usize, min_rows: u64) -> Vec<f64> {
     let mut edges = vec![];
     let total: u64 = cells.iter().map(|c| c.count).sum();
     let pairs = cells.iter().zip(cells.iter().skip(1));
@@ -93,14 +102,14 @@ fn edges(cells: &[Cell], max_bin: usize) -> Vec<f64> {
         let mut rows = 0;
         for (cell, next) in pairs {
             rows += cell.count;
-            if rows >= MIN_DATA_IN_BIN {
+            if rows >= min_rows {
                 edges.push(between(cell.max, next.min));
                 rows = 0;
             }
         }
         return edges;
     }
-    let max_bin = (total / MIN_DATA_IN_BIN).clamp(1, max_bin as u64);
+    let max_bin = (total / min_rows).clamp(1, max_bin as u64);
     let share = total as f64 / max_bin as f64;
     let big = |c: &Cell| c.count as f64 >= share;
     let mut bins_left = max_bin - cells.iter().filter(|c| big(c)).count() as u64;
