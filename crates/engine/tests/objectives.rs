@@ -153,7 +153,7 @@ fn rankings_are_those_of_lightgbm() {
 }
 
 /// A file of real data, read by column names; text that is no number is missing.
-fn real(path: &str) -> Option<(Vec<String>, Vec<Vec<f64>>, Vec<Vec<String>>)> {
+fn real(path: &str) -> Option<(Vec<String>, Vec<Vec<f64>>)> {
     let Ok(folder) = std::env::var("DAMSON_DATA") else {
         println!("skipped: DAMSON_DATA is not set");
         return None;
@@ -163,9 +163,9 @@ fn real(path: &str) -> Option<(Vec<String>, Vec<Vec<f64>>, Vec<Vec<String>>)> {
     let text = String::from_utf8(out.stdout).unwrap();
     let mut lines = text.lines();
     let names = lines.next().unwrap().split(',').map(str::to_string).collect();
-    let words: Vec<Vec<String>> = lines.map(|l| l.split(',').map(str::to_string).collect()).collect();
-    let rows = words.iter().map(|r| r.iter().map(|v| v.parse().unwrap_or(f64::NAN)).collect()).collect();
-    Some((names, rows, words))
+    let number = |v: &str| v.parse().unwrap_or(f64::NAN);
+    let rows = lines.map(|l| l.split(',').map(number).collect()).collect();
+    Some((names, rows))
 }
 
 /// Features and target of the rows that `wanted` names.
@@ -225,7 +225,7 @@ fn held_out(record: &Value, fit: &Table, test: &Table) {
 
 #[test]
 fn bikes_are_as_well_predicted_as_by_lightgbm() {
-    let Some((names, rows, _)) = real("bike_sharing/hour.csv.gz") else { return };
+    let Some((names, rows)) = real("bike_sharing/hour.csv.gz") else { return };
     let known = ["instant", "dteday", "casual", "registered", "cnt"];
     let features: Vec<&str> = names.iter().map(String::as_str).filter(|n| !known.contains(n)).collect();
     let part = |test: bool| pick(&names, &rows, &features, "cnt", Task::Regression, |i| (i % 5 == 0) == test);
@@ -234,7 +234,7 @@ fn bikes_are_as_well_predicted_as_by_lightgbm() {
 
 #[test]
 fn delays_are_as_well_predicted_as_by_lightgbm() {
-    let Some((names, mut rows, _)) = real("nycflights13/flights.csv.gz") else { return };
+    let Some((names, mut rows)) = real("nycflights13/flights.csv.gz") else { return };
     let target = names.iter().position(|n| n == "arr_delay").unwrap();
     rows.retain(|r| !r[target].is_nan());
     rows.truncate(60_000);
@@ -257,7 +257,7 @@ const HOMES: [&str; 8] = [
 
 #[test]
 fn sampling_and_growth_are_as_good_as_lightgbm() {
-    let Some((names, rows, _)) = real("california_housing/housing.csv.gz") else { return };
+    let Some((names, rows)) = real("california_housing/housing.csv.gz") else { return };
     let part = |test: bool| {
         pick(&names, &rows, &HOMES, "median_house_value", Task::Regression, |i| (i % 5 == 0) == test)
     };
@@ -274,7 +274,7 @@ fn sampling_and_growth_are_as_good_as_lightgbm() {
 
 #[test]
 fn homes_are_ranked_as_well_as_by_lightgbm() {
-    let Some((names, rows, _)) = real("california_housing/housing.csv.gz") else { return };
+    let Some((names, rows)) = real("california_housing/housing.csv.gz") else { return };
     let place = |name: &str| names.iter().position(|n| n == name).unwrap();
     let (price, long, lat) = (place("median_house_value"), place("longitude"), place("latitude"));
     let mut prices: Vec<f64> = rows.iter().map(|r| r[price]).collect();
@@ -294,7 +294,7 @@ fn homes_are_ranked_as_well_as_by_lightgbm() {
     };
     let group: Vec<u64> = rows.iter().map(&mut of).collect();
     let part = |test: bool| {
-        let mut order: Vec<usize> = (0..rows.len()).filter(|i| (group[*i] % 5 == 0) == test).collect();
+        let mut order: Vec<usize> = (0..rows.len()).filter(|i| group[*i].is_multiple_of(5) == test).collect();
         order.sort_by_key(|i| group[*i]);
         let mut sorted: Vec<Vec<f64>> = order.iter().map(|i| rows[*i].clone()).collect();
         sorted.iter_mut().for_each(|r| r[price] = cuts.iter().filter(|c| r[price] > **c).count() as f64);
