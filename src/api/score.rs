@@ -18,15 +18,46 @@ RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'damson_classify';
 COMMENT ON FUNCTION damson.classify(text, VARIADIC "any") IS
-'The likeliest class of a row. Features are given as for damson.predict.
+'The class that a row is decided to be of.
+It is the likeliest one, unless the model was trained with a threshold: then the one on the row''s side of it, or the
+one of the least expected cost. Features are given as for damson.predict.
 Example: SELECT c.id, damson.classify(''churn'', c) FROM customers c;';
+
+CREATE FUNCTION damson.predict_lower(model text, VARIADIC features "any")
+RETURNS double precision
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_predict_lower';
+COMMENT ON FUNCTION damson.predict_lower(text, VARIADIC "any") IS
+'The lower end of the interval that holds a regression''s true value in the share of cases that conformal asked for.
+The model was trained with conformal => 0.9 or another coverage. Features are given as for damson.predict.
+Example: SELECT h.id, damson.predict_lower(''price'', h), damson.predict_upper(''price'', h) FROM homes h;';
+
+CREATE FUNCTION damson.predict_upper(model text, VARIADIC features "any")
+RETURNS double precision
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_predict_upper';
+COMMENT ON FUNCTION damson.predict_upper(text, VARIADIC "any") IS
+'The upper end of the interval that holds a regression''s true value in the share of cases that conformal asked for.
+The model was trained with conformal => 0.9 or another coverage. Features are given as for damson.predict.
+Example: SELECT h.id FROM homes h WHERE h.price > damson.predict_upper(''price'', h);';
+
+CREATE FUNCTION damson.prediction_set(model text, VARIADIC features "any")
+RETURNS text[]
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_prediction_set';
+COMMENT ON FUNCTION damson.prediction_set(text, VARIADIC "any") IS
+'The classes that a row may be of: the set holds the true one in the share of cases that conformal asked for.
+The model was trained with conformal => 0.9 or another coverage. The sets are the least ambiguous ones (LAC): as small as
+they can be, and empty for a row that is unlike all classes. Features are given as for damson.predict.
+Example: SELECT c.id FROM customers c WHERE ''yes'' = ANY (damson.prediction_set(''churn'', c));';
 
 CREATE FUNCTION damson.probability(model text, class text, VARIADIC features "any")
 RETURNS double precision
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'damson_probability';
 COMMENT ON FUNCTION damson.probability(text, text, VARIADIC "any") IS
-'The probability that a row is of a class, between 0 and 1. Features are given as for damson.predict.
+'The probability that a row is of a class, between 0 and 1.
+It is calibrated where the model was trained with calibration. Features are given as for damson.predict.
 Example: SELECT c.id, damson.probability(''churn'', ''yes'', c) FROM customers c ORDER BY 2 DESC LIMIT 10;';
 
 CREATE FUNCTION damson.probabilities(model text, VARIADIC features "any")

@@ -50,6 +50,10 @@ CREATE FUNCTION damson.train(
     offset_column text DEFAULT NULL,
     group_column text DEFAULT NULL,
     class_weight text DEFAULT NULL,
+    threshold text DEFAULT NULL,
+    calibration text DEFAULT NULL,
+    conformal double precision DEFAULT NULL,
+    calibration_size double precision DEFAULT NULL,
     group_by text[] DEFAULT NULL,
     unknown_group text DEFAULT NULL,
     folds bigint DEFAULT 0,
@@ -67,8 +71,7 @@ one the model is unsupervised. params are the algorithm''s (see damson.parameter
 values, scales and categories are treated; both are JSON objects. features names the columns to learn from (all
 others by default), weight a column of row weights, offset_column one that is added to the linear predictor (the log
 of an exposure), group_column the group of each row: the query to rank within, or the cluster of dependent rows. task
-is regression or classification where the target''s type leaves it open, or ranking. class_weight is what the rows of
-a class weigh: balanced, or a JSON object of labels and weights.
+is regression or classification where the target''s type leaves it open, or ranking.
 With group_by, columns whose values deal the rows to groups, each group gets a model of its own, and all of them are
 one version; NULL makes a group too. Those columns are the first inputs of the model, before the features, and choose
 the group that scores a row. unknown_group says what rows of another group get: error (the default), null, or global,
@@ -76,6 +79,14 @@ a model of all rows. Groups that cannot be trained are left out with a warning a
 split holds rows out to test on: random (the default with a target), stratified, time (the latest
 rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
 fitted on all rows. The same rows, arguments and seed give the same model.
+Of a classification: class_weight is what the rows of a class weigh: balanced, or a JSON object of labels and weights.
+threshold says how damson.classify decides: tuned for accuracy, balanced_accuracy, f1, mcc or youden; a number; or JSON
+such as {"metric": "f1", "positive": "yes"}, {"precision_at_recall": 0.8}, {"recall_at_precision": 0.9},
+{"cost": {"fp": 1, "fn": 10}} or {"cost": {"actual": {"decided": 10}}} for the least expected cost (costs that are not
+given are 1, and 0 for the right class). calibration is sigmoid or isotonic. conformal, also of a regression, is the
+coverage of damson.predict_lower and damson.predict_upper, or of damson.prediction_set.
+Rows to test on serve for none of these. Threshold and calibration are learnt out of fold, which trains five models more;
+with calibration_size from that share of the training rows, held out. conformal holds that share out too, 0.2 by default.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
 Example: SELECT * FROM damson.train(''churn'', ''customers'', target => ''churned'', params => ''{"trees": 300}'');';
 "#)]
@@ -96,6 +107,10 @@ fn train(
     offset_column: Option<Text>,
     group_column: Option<Text>,
     class_weight: Option<Text>,
+    threshold: Option<Text>,
+    calibration: Option<Text>,
+    conformal: Option<f64>,
+    calibration_size: Option<f64>,
     group_by: Option<TextArray>,
     unknown_group: Option<Text>,
     folds: Option<i64>,
@@ -127,6 +142,8 @@ fn train(
             "task": task.as_deref(), "split": split.as_deref(), "test_size": test_size,
             "time_column": time_column.as_deref(), "offset_column": offset_column.as_deref(),
             "group_column": group_column.as_deref(), "class_weight": class_weight.as_deref().map(document),
+            "threshold": threshold.as_deref().map(document), "calibration": calibration.as_deref(),
+            "conformal": conformal, "calibration_size": calibration_size,
             "group_by": group_by, "unknown_group": unknown_group.as_deref(), "folds": folds, "seed": seed,
         });
         let text = |t: Option<Text>| t.map(|t| t.0);
@@ -146,7 +163,13 @@ fn train(
                 weight: text(weight),
                 offset: text(offset_column),
                 group: text(group_column),
-                decision: Options { class_weight: text(class_weight) },
+                decision: Options {
+                    class_weight: text(class_weight),
+                    threshold: text(threshold),
+                    calibration: text(calibration),
+                    conformal,
+                    calibration_size,
+                },
                 group_by: group_by.unwrap_or_default(),
                 unknown_group: unknown_group.as_deref().map(parse_unknown_group).transpose()?,
                 split: parse_split(split.as_deref(), test_size.unwrap_or(0.2), supervised && folds == 0)?,

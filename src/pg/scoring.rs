@@ -8,7 +8,7 @@
 //! NULL as the model (or the class, the row, the array, the document) gives NULL; a NULL feature is a missing value.
 
 use super::bind::{self, Form, Scratch, Source};
-use super::datum::{self, Float4Array, Jsonb, Text, Value as _};
+use super::datum::{self, Float4Array, Jsonb, Text, TextArray, Value as _};
 use super::error::{self, Error, Result};
 use super::record::Shape;
 use super::settings;
@@ -37,6 +37,9 @@ enum Verb {
     Probabilities,
     Explain,
     Embed,
+    Lower,
+    Upper,
+    Set,
 }
 
 impl Verb {
@@ -53,6 +56,9 @@ impl Verb {
             Verb::Probabilities => "probabilities",
             Verb::Explain => "explain",
             Verb::Embed => "embed",
+            Verb::Lower => "predict_lower",
+            Verb::Upper => "predict_upper",
+            Verb::Set => "prediction_set",
         }
     }
 
@@ -60,9 +66,12 @@ impl Verb {
     fn check(self, model: &str, card: &Card) -> Result<()> {
         let (serves, instead) = match card.task {
             _ if self == Verb::Explain => (true, ""),
+            Task::Classification if matches!(self, Verb::Lower | Verb::Upper) => (false, "prediction_set"),
             Task::Classification => {
                 (!matches!(self, Verb::Predict | Verb::Embed), "classify or damson.probability")
             }
+            Task::Regression if self == Verb::Set => (false, "predict_lower and damson.predict_upper"),
+            Task::Regression if matches!(self, Verb::Lower | Verb::Upper) => (true, ""),
             Task::Embedding => (self == Verb::Embed, "embed"),
             _ => (self == Verb::Predict, "predict"),
         };
@@ -327,6 +336,23 @@ fn explanation(card: &Card, found: &Explanation) -> Jsonb {
     Jsonb(document.to_string())
 }
 
+fn interval(scorer: &Scorer, row: &mut Row) -> Result<(f64, f64)> {
+    let score = scorer.score(row)?[0];
+    scorer.interval(score).ok_or_else(not_conformal)
+}
+
+/// `{label, ...}`.
+fn prediction_set(scorer: &Scorer, row: &mut Row) -> Result<Datum> {
+    let within = scorer.set_of(scorer.score(row)?).ok_or_else(not_conformal)?;
+    Ok(TextArray(within.map(|class| Some(scorer.card().classes[class].clone())).collect()).write())
+}
+
+#[cold]
+fn not_conformal() -> Error {
+    Error::new(Kind::Unsupported, "the model was trained without conformal prediction")
+        .hint("Train it with the coverage that you want: damson.train(..., conformal => 0.9).")
+}
+
 /// SAFETY: the structure of a call of a scoring function.
 #[inline(always)]
 unsafe fn answer(
@@ -382,13 +408,25 @@ scoring_function! {
         |scorer, row, _| Ok(float8(scorer.score(row)?[0]));
     /// `damson.classify`.
     damson_classify, pg_finfo_damson_classify, Verb::Classify,
-        |scorer, row, _| Ok(datum::text(&scorer.card().classes[Scorer::best(scorer.score(row)?)]));
+        |scorer, row, _| Ok(datum::text(&scorer.card().classes[{
+            let scores = scorer.score(row)?;
+            scorer.decide(scores)
+        }]));
     /// `damson.probability`.
     damson_probability, pg_finfo_damson_probability, Verb::Probability,
         |scorer, row, class| Ok(float8(scorer.score(row)?[class]));
     /// `damson.probabilities`.
     damson_probabilities, pg_finfo_damson_probabilities, Verb::Probabilities,
         |scorer, row, _| Ok(probabilities(scorer.card(), scorer.score(row)?).write());
+    /// `damson.predict_lower`.
+    damson_predict_lower, pg_finfo_damson_predict_lower, Verb::Lower,
+        |scorer, row, _| Ok(float8(interval(scorer, row)?.0));
+    /// `damson.predict_upper`.
+    damson_predict_upper, pg_finfo_damson_predict_upper, Verb::Upper,
+        |scorer, row, _| Ok(float8(interval(scorer, row)?.1));
+    /// `damson.prediction_set`.
+    damson_prediction_set, pg_finfo_damson_prediction_set, Verb::Set,
+        |scorer, row, _| prediction_set(scorer, row);
     /// `damson.explain`.
     damson_explain, pg_finfo_damson_explain, Verb::Explain,
         |scorer, row, _| Ok(explanation(scorer.card(), &scorer.explain(row)?).write());

@@ -5,6 +5,7 @@
 //! ```
 //! Lengths are 8 bytes, little endian. The payload of a network holds its tensors as safetensors.
 
+use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::groups::UnknownGroup;
 use crate::prepare::{InputColumn, Prepared};
@@ -37,6 +38,8 @@ pub struct Card {
     pub unknown_group: UnknownGroup,
     /// Class labels, in the order of the probabilities.
     pub classes: Vec<String>,
+    /// From probabilities to decisions.
+    pub decision: Decision,
     /// The columns that it reads, in the order in which scalars are bound: those of `group_by`, then the features.
     pub inputs: Vec<InputColumn>,
     /// All parameters as JSON, defaults filled in.

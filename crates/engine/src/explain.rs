@@ -75,8 +75,7 @@ impl Scorer {
     /// # Errors
     /// `Kind::Unsupported` for algorithms without an exact answer.
     pub fn explain(&self, row: &mut Row) -> Result<Explanation> {
-        let probabilities = self.score(row)?;
-        let likeliest = Scorer::best(probabilities);
+        let decided = self.decide(self.score(row)?);
         let mut parts = vec![];
         let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, group: &row.group, ..Chunk::default() };
         if !self.model.explain(&chunk, &mut parts)? {
@@ -93,7 +92,7 @@ impl Scorer {
         let scores = parts.len() / width;
         let (class, at) = match (self.card.task, scores) {
             (Task::Classification, 1) => (Some(1), 0),
-            (Task::Classification, _) => (Some(likeliest), likeliest),
+            (Task::Classification, _) => (Some(decided), decided),
             _ => (None, 0),
         };
         let Some((base, features)) = parts.get(at * width..(at + 1) * width).and_then(<[f64]>::split_last)

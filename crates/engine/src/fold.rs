@@ -7,6 +7,7 @@
 
 use crate::algorithms;
 use crate::artifact::{self, Card};
+use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::RowHasher;
 use crate::frame::{Column, ColumnKind, Data, Dictionary, Value, unknown_column};
@@ -395,6 +396,12 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         )
         .hint("SET damson.runner = 'threads'."));
     }
+    let plan = request.decision.plan()?;
+    if plan.learns() {
+        let message =
+            "training in an aggregate does not hold rows out for threshold, calibration and conformal";
+        return Err(Error::new(Kind::Unsupported, message).hint("SET damson.runner = 'threads'."));
+    }
     let algorithm = algorithms::find(&request.algorithm)?;
     let info = algorithm.info();
     let find = |name: &String| {
@@ -453,19 +460,19 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
     let options = Options::parse(&request.preprocess, info.input)?;
     let prepared =
         Prepared::from_summaries(inputs, &summaries, &options, info.input, options.shape()?, None)?;
-    let class_weight = request.decision.class_weight()?;
     let (task, classes) = match learnt {
         Some(t) => (t.task, t.classes),
         None => (info.unsupervised()?, vec![]),
     };
-    request.decision.check_task(task)?;
-    let class_weight = match class_weight {
-        Some(wanted) => {
+    request.decision.check_task(task, &classes)?;
+    let class_weight = match plan.class_weight {
+        Some(ref wanted) => {
             let total = |label: &String| overview.weights.get(label).copied().unwrap_or(0.0);
             wanted.resolve(&classes, &classes.iter().map(total).collect::<Vec<_>>())?
         }
         None => vec![],
     };
+    let given = plan.given(&classes)?;
     let schema: Schema = prepared.schema(task, classes.len(), overview.rows as usize);
     let params = Values::parse(info.name, info.params, &request.params)?;
     let prepare_seconds = start.elapsed().as_secs_f64();
@@ -500,6 +507,7 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         group: request.group.clone(),
         group_by: 0,
         unknown_group: UnknownGroup::default(),
+        decision: Decision { class_weight, ..given },
         classes,
         inputs: prepared.inputs.clone(),
         params: params.to_json().to_string(),

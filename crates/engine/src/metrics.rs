@@ -80,18 +80,34 @@ pub fn regression(y: &[f64], prediction: &[f64], weight: &[f64]) -> Vec<Metric> 
 /// `recall_macro` over the classes present in `y` or the predictions, and `auc_ovr`, the mean over classes of the
 /// area of each against the rest (left out when a class is absent from `y`).
 pub fn classification(y: &[f64], probabilities: &[f64], classes: usize, weight: &[f64]) -> Vec<Metric> {
+    if classes < 2 {
+        return vec![];
+    }
+    let decided: Vec<usize> = probabilities.chunks_exact(classes).map(most_probable).collect();
+    decisions(y, probabilities, &decided, classes, weight)
+}
+
+/// As [`classification`], where `predicted` has the class that each row is decided to be of.
+pub fn decisions(
+    y: &[f64],
+    probabilities: &[f64],
+    predicted: &[usize],
+    classes: usize,
+    weight: &[f64],
+) -> Vec<Metric> {
     let Some(weights) = Weights::new(y.len(), weight) else { return vec![] };
     let known = |c: &f64| *c >= 0.0 && *c < classes as f64 && c.fract() == 0.0;
     if classes < 2
         || y.len().checked_mul(classes) != Some(probabilities.len())
+        || predicted.len() != y.len()
         || !finite(probabilities)
         || !y.iter().all(known)
+        || !predicted.iter().all(|c| *c < classes)
     {
         return vec![];
     }
     let class = |i: usize| y[i] as usize;
     let row = |i: usize| &probabilities[i * classes..(i + 1) * classes];
-    let predicted: Vec<usize> = (0..y.len()).map(|i| most_probable(row(i))).collect();
     let table = Confusion::new(classes, (0..y.len()).map(|i| (class(i), predicted[i], weights.of(i))));
 
     let clipped = |i: usize| row(i)[class(i)].clamp(f64::EPSILON, 1.0 - f64::EPSILON);

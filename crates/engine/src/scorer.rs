@@ -61,6 +61,7 @@ impl Scorer {
         } else {
             (algorithm.load(payload, &schema)?, None, 0)
         };
+        card.decision.validate(card.task, card.classes.len())?;
         let expected = match card.task {
             Task::Classification => card.classes.len(),
             Task::Embedding => model.outputs().max(1),
@@ -73,7 +74,7 @@ impl Scorer {
             )));
         }
         let plain = prepared.plain_numbers();
-        let bytes = bytes.len() * 2 + prepared.bytes() + held;
+        let bytes = bytes.len() * 2 + prepared.bytes() + held + card.decision.bytes();
         Ok(Scorer { card, prepared, schema, model, plain, router, bytes })
     }
 
@@ -197,6 +198,7 @@ impl Scorer {
         self.find_group(row)?;
         let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, group: &row.group, ..Chunk::default() };
         self.model.score(&chunk, &mut row.out)?;
+        self.card.decision.calibrate(row.out.len(), &mut row.out);
         Ok(&row.out)
     }
 
@@ -221,15 +223,24 @@ impl Scorer {
         Ok(())
     }
 
-    /// The number of the likeliest class; ties go to the first.
-    pub fn best(probabilities: &[f64]) -> usize {
-        let mut best = 0;
-        for (i, p) in probabilities.iter().enumerate() {
-            if *p > probabilities[best] {
-                best = i;
-            }
-        }
-        best
+    /// The number of the class that a row's scores decide for: the likeliest, unless the model has a rule of its own.
+    #[inline]
+    pub fn decide(&self, probabilities: &[f64]) -> usize {
+        self.card.decision.rule.decide(probabilities)
+    }
+
+    /// The interval around a regression's score, where the model knows one.
+    #[inline]
+    pub fn interval(&self, score: f64) -> Option<(f64, f64)> {
+        let half = self.card.decision.conformal?.quantile;
+        Some((score - half, score + half))
+    }
+
+    /// The numbers of the classes that a row may be of by its scores, where the model knows how sure it is.
+    pub fn set_of<'s>(&self, probabilities: &'s [f64]) -> Option<impl Iterator<Item = usize> + use<'s>> {
+        let conformal = self.card.decision.conformal?;
+        let within = move |(_, p): &(usize, &f64)| conformal.includes(**p);
+        Some(probabilities.iter().enumerate().filter(within).map(|(class, _)| class))
     }
 
     /// Scores some rows of a frame on the current thread pool: `rows.len() * outputs()` values.
@@ -237,7 +248,9 @@ impl Scorer {
         let routes = self.routes(frame)?;
         let roles = Roles { group: &routes, ..Roles::default() };
         let source = FrameRows::bind(frame, &self.prepared, rows, roles, None)?;
-        score_all(self.model.as_ref(), &self.schema, &source, cx)
+        let mut scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
+        self.card.decision.calibrate(self.outputs(), &mut scores);
+        Ok(scores)
     }
 
     /// For a model with groups: where each row of a frame is scored; rows that are not are taken out of `rows`.
@@ -326,7 +339,8 @@ impl Scorer {
 
     /// The model as rows to read: what it is, then what its algorithm says of it.
     pub fn describe(&self) -> Vec<(String, String)> {
-        let mut rows = self.model.describe(&self.schema);
+        let mut rows = self.card.decision.describe(&self.card.classes);
+        rows.extend(self.model.describe(&self.schema));
         let importance = self.model.importance(&self.schema);
         let mut ranked: Vec<(usize, f64)> =
             importance.into_iter().enumerate().filter(|(_, g)| *g > 0.0).collect();

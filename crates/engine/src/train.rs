@@ -5,7 +5,7 @@
 
 use crate::algorithms;
 use crate::artifact::{self, Card};
-use crate::decision::{self, ClassWeight};
+use crate::decision::{self, Decision, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::fingerprint;
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
@@ -18,7 +18,7 @@ use crate::prepare::summary::TargetColumns;
 use crate::prepare::{FrameRows, Prepared, Roles};
 use crate::roles;
 use crate::schema::{Schema, Task};
-use crate::scorer::{measure, measure_unsupervised, score_all};
+use crate::scorer::{measure_unsupervised, score_all};
 use crate::split::{self, Parts, Split, Times};
 use crate::target::{self, Target};
 use std::collections::HashMap;
@@ -137,6 +137,12 @@ pub fn check(request: &Request) -> Result<()> {
     Values::parse(info.name, info.params, &request.params)?;
     Options::parse(&request.preprocess, info.input)?;
     request.decision.check()?;
+    let decision::Options { class_weight: _, ref threshold, ref calibration, ref conformal, .. } =
+        request.decision;
+    if !request.group_by.is_empty() && (threshold.is_some() || calibration.is_some() || conformal.is_some()) {
+        let message = "models by group do not learn thresholds, calibration and conformal prediction";
+        return Err(Error::new(Kind::Unsupported, message).hint("Leave them out, or train without group_by."));
+    }
     if request.target.is_none() {
         info.unsupervised()?;
     }
@@ -201,10 +207,10 @@ pub(crate) struct Setting<'a> {
     /// The features.
     pub(crate) columns: Vec<usize>,
     pub(crate) target: Target,
-    weight: Vec<f64>,
+    pub(crate) weight: Vec<f64>,
     offset: Vec<f64>,
     group: Vec<u64>,
-    class_weight: Option<ClassWeight>,
+    pub(crate) plan: Plan,
     pub(crate) request: &'a Request,
 }
 
@@ -213,8 +219,9 @@ pub(crate) struct Fitted {
     prepared: Prepared,
     schema: Schema,
     payload: Vec<u8>,
+    pub(crate) decision: Decision,
     prepare_seconds: f64,
-    fit_seconds: f64,
+    pub(crate) fit_seconds: f64,
 }
 
 /// Trains a model on the current rayon pool.
@@ -279,11 +286,12 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         group_by: 0,
         unknown_group: UnknownGroup::default(),
         classes: setting.target.classes.clone(),
+        decision: fitted.decision.clone(),
         inputs: fitted.prepared.inputs.clone(),
         params: recipe.params.to_json().to_string(),
         preprocess: recipe.options.values.to_json().to_string(),
         seed: request.seed,
-        train_rows: parts.train.len() as u64,
+        train_rows: fitted.schema.rows as u64,
         test_rows: parts.test.len() as u64,
         fingerprint: setting.fingerprint()?,
         engine_version: env!("CARGO_PKG_VERSION").into(),
@@ -313,10 +321,10 @@ impl<'a> Setting<'a> {
             weight: read_role(frame, &request.weight, roles::weight)?,
             offset: read_role(frame, &request.offset, roles::offset)?,
             group: read_role(frame, &request.group, roles::group)?,
-            class_weight: request.decision.class_weight()?,
+            plan: request.decision.plan()?,
             request,
         };
-        request.decision.check_task(setting.target.task)?;
+        request.decision.check_task(setting.target.task, &setting.target.classes)?;
         if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
             return Err(Error::new(
                 Kind::Parameter,
@@ -406,6 +414,20 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// Parts some rows; the parts are positions among these.
+    pub(crate) fn split(&self, split: &Split, rows: &[u32], seed: u64) -> Result<Parts> {
+        let times = self.times()?.map(|times| match times {
+            TimeValues::Whole(v) => TimeValues::Whole(pick(&v, rows)),
+            TimeValues::Numbers(v) => TimeValues::Numbers(pick(&v, rows)),
+        });
+        let times = times.as_ref().map(|t| match t {
+            TimeValues::Whole(v) => Times::Whole(v),
+            TimeValues::Numbers(v) => Times::Numbers(v),
+        });
+        let labels = self.labels().map(|y| pick(y, rows));
+        split.apply(rows.len(), labels.as_deref(), times, seed)
+    }
+
     /// A hash of the rows in all columns that have a part in the training.
     pub(crate) fn fingerprint(&self) -> Result<String> {
         let Setting { frame, request, .. } = self;
@@ -417,8 +439,8 @@ impl<'a> Setting<'a> {
         Ok(fingerprint(frame, &used))
     }
 
-    /// Learns preprocessing and model on some rows.
-    pub(crate) fn fit(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+    /// Learns preprocessing and model from some rows.
+    pub(crate) fn fit_model(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
         let start = Instant::now();
         let classes = self.target.classes.len();
         if classes > 0 {
@@ -453,6 +475,7 @@ impl<'a> Setting<'a> {
             rows
         };
         let weight = self.weighted(rows)?;
+        let class_weight = self.class_weight(rows)?;
         let roles = Roles { weight: weight.as_deref().unwrap_or(&self.weight), ..self.roles() };
         let source = FrameRows::bind(self.frame, &prepared, rows, roles, Some(self.request.seed))?;
         let prepare_seconds = start.elapsed().as_secs_f64();
@@ -460,7 +483,8 @@ impl<'a> Setting<'a> {
         let payload = recipe.algorithm.fit(&recipe.params, &schema, &source, cx)?;
         let fit_seconds = start.elapsed().as_secs_f64();
         prepared.forget_training();
-        Ok(Fitted { prepared, schema, payload, prepare_seconds, fit_seconds })
+        let decision = Decision { class_weight: class_weight.unwrap_or_default(), ..Decision::default() };
+        Ok(Fitted { prepared, schema, payload, decision, prepare_seconds, fit_seconds })
     }
 
     /// Measures a fitted model on some rows.
@@ -471,28 +495,30 @@ impl<'a> Setting<'a> {
         rows: &[u32],
         cx: &Cx,
     ) -> Result<Vec<(String, f64)>> {
-        let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
-        let known = model.metrics();
-        if !self.target.task.supervised() && !known.is_empty() {
-            return Ok(known.into_iter().map(|(name, value)| (name.to_string(), value)).collect());
-        }
-        let known = Roles { y: &[], weight: &[], ..self.roles() };
-        let source = FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?;
-        let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
         if !self.target.task.supervised() {
+            let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
+            let known = model.metrics();
+            if !known.is_empty() {
+                return Ok(known.into_iter().map(|(name, value)| (name.to_string(), value)).collect());
+            }
+            let source = self.encoded(fitted, rows)?;
+            let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
             return measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores);
         }
+        let mut scores = self.score(recipe, fitted, rows, cx)?;
+        let classes = self.target.classes.len();
+        fitted.decision.calibrate(classes, &mut scores);
         let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);
         let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
-        Ok(measure(self.target.task, self.target.classes.len(), &scores, roles))
+        Ok(fitted.decision.measure(self.target.task, classes, &scores, roles))
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
     pub(crate) fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
         let mut weights = vec![];
         self.weigh(rows, 0..self.target.y.len() as u32, &mut weights)?;
-        Ok(self.class_weight.as_ref().map(|_| weights))
+        Ok(self.plan.class_weight.as_ref().map(|_| weights))
     }
 
     /// Sets the weights of the rows `of` in `weights`, a value a row of the frame: the row's own, times that of its
@@ -503,7 +529,7 @@ impl<'a> Setting<'a> {
         of: impl Iterator<Item = u32>,
         weights: &mut Vec<f64>,
     ) -> Result<()> {
-        let Some(class_weight) = &self.class_weight else { return Ok(()) };
+        let Some(class_weight) = &self.plan.class_weight else { return Ok(()) };
         let weight = |row: usize| if self.weight.is_empty() { 1.0 } else { self.weight[row] };
         let mut totals = vec![0.0; self.target.classes.len()];
         for row in rows {
@@ -515,6 +541,18 @@ impl<'a> Setting<'a> {
             weights[row] = weight(row) * classes[self.target.y[row] as usize];
         }
         Ok(())
+    }
+
+    /// Scores some rows by a model, as it gives them.
+    pub(crate) fn score(&self, recipe: &Recipe, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+        let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
+        score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, rows)?, cx)
+    }
+
+    /// Some rows as a model reads them, to be scored.
+    fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: &'r [u32]) -> Result<FrameRows<'r>> {
+        let known = Roles { y: &[], weight: &[], ..self.roles() };
+        FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)
     }
 
     /// What rows have beside features, a value a row of the frame.

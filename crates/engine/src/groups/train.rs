@@ -194,6 +194,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
     let unknown_group = request.unknown_group.unwrap_or_default();
     let inputs = deal.columns.iter().chain(&fitted.prepared.inputs).cloned().collect();
     let card = Card {
+        decision: crate::decision::Decision::default(),
         algorithm: info.name.into(),
         algorithm_version: info.version,
         task: target.task,

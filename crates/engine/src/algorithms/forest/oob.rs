@@ -64,7 +64,7 @@ pub fn measure(params: &Params, state: &State, chunk: &Chunk, sums: &mut OutOfBa
             sums.errors += weight * error * error;
         } else {
             let p = out.get(y as usize).copied().unwrap_or(0.0).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
-            sums.right += weight * i128::from(Scorer::best(&out) == y as usize);
+            sums.right += weight * i128::from(crate::decision::Rule::Likeliest.decide(&out) == y as usize);
             sums.loss += weight * (-p.ln() * ONE).round() as i128;
         }
     }

@@ -1,0 +1,70 @@
+//! A training with its decision: the model on its share of the rows, then what is learnt from the others.
+
+use super::learn::{Deal, Material, learn, like};
+use super::{Decision, Plan};
+use crate::error::Result;
+use crate::learner::{Cx, Observer};
+use crate::train::{Fitted, Recipe, Setting};
+use std::time::Instant;
+
+impl Setting<'_> {
+    /// Learns preprocessing, model and decision from some rows.
+    pub(crate) fn fit(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+        let (plan, classes) = (&self.plan, &self.target.classes);
+        if !plan.learns() {
+            let mut fitted = self.fit_model(recipe, rows, cx)?;
+            let class_weight = fitted.decision.class_weight;
+            fitted.decision = Decision { class_weight, ..plan.given(classes)? };
+            return Ok(fitted);
+        }
+        let request = self.request;
+        let deal = Deal::new(plan, rows, |rows, share, salt| {
+            let split = like(&request.split, self.labels().is_some(), share);
+            self.split(&split, rows, request.seed ^ salt)
+        })?;
+        let mut fitted = self.fit_model(recipe, &deal.fit, cx)?;
+        let start = Instant::now();
+        let quiet = Cx { observer: &Quiet(cx.observer), ..*cx };
+        let material = Material {
+            task: self.target.task,
+            classes,
+            y: &self.target.y,
+            weight: &self.weight,
+            seed: request.seed,
+            score: &|rows| self.score(recipe, &fitted, rows, cx),
+            score_apart: &|train, test| self.score(recipe, &self.fit_model(recipe, train, &quiet)?, test, cx),
+        };
+        let learnt = learn(plan, &deal, &material)?;
+        let class_weight = fitted.decision.class_weight;
+        fitted.decision = Decision { class_weight, ..learnt };
+        fitted.fit_seconds += start.elapsed().as_secs_f64();
+        Ok(fitted)
+    }
+
+    /// A weight a class, as `rows` have it, where classes weigh differently.
+    pub(crate) fn class_weight(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+        let Some(wanted) = &self.plan.class_weight else { return Ok(None) };
+        let mut totals = vec![0.0; self.target.classes.len()];
+        for row in rows.iter().map(|r| *r as usize) {
+            totals[self.target.y[row] as usize] += self.weight.get(row).unwrap_or(&1.0);
+        }
+        wanted.resolve(&self.target.classes, &totals).map(Some)
+    }
+}
+
+impl Plan {
+    /// The decision, as far as no rows are needed to find it.
+    pub(crate) fn given(&self, classes: &[String]) -> Result<Decision> {
+        let rule = self.threshold.as_ref().map(|wish| wish.rule(classes)).transpose()?.flatten();
+        Ok(Decision { rule: rule.unwrap_or_default(), ..Decision::default() })
+    }
+}
+
+/// Passes on the progress of models that are only there to score rows out of fold.
+struct Quiet<'a>(&'a dyn Observer);
+
+impl Observer for Quiet<'_> {
+    fn progress(&self, done: usize, total: usize, what: &str) {
+        self.0.progress(done, total, what);
+    }
+}
