@@ -5,18 +5,25 @@
 mod algorithms;
 #[cfg(feature = "bench")]
 mod bench;
+mod calibration;
+mod confusion;
 mod correlation;
 mod deploy;
 mod describe;
 mod drop_model;
 mod evaluate;
+mod fairness;
 mod fit;
 mod fold;
 mod grant_model;
 mod groups;
 mod importance;
+mod lift;
 mod partial_dependence;
+mod pr_curve;
 mod rename_model;
+mod residuals;
+mod roc;
 mod rollback;
 mod score;
 mod statistical_test;

@@ -4,6 +4,7 @@
 //! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `columns` stores them,
 //!   `reader` knows their types.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
+//! - [`evaluation`]: rows with true answers, scored.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
 //! - [`fitting`]: the aggregates whose result is a model.
 //! - [`work`]: long work on threads, cancelled and watched.
@@ -16,6 +17,7 @@ pub mod change;
 mod columns;
 pub mod datum;
 pub mod error;
+pub mod evaluation;
 pub mod fitting;
 pub mod folding;
 pub mod query;

@@ -5,7 +5,7 @@
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
 //!   [`fingerprint`] are its steps.
-//! - [`decision`]: from probabilities to decisions.
+//! - [`decision`]: from probabilities to decisions; [`evaluation`]: metrics with intervals, curves, fairness.
 //! - [`groups`]: one model a group of rows, as one model.
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`collect`]: rows one at a time, trained on at the end.
@@ -21,6 +21,7 @@ pub mod collect;
 pub mod decision;
 mod dense;
 pub mod error;
+pub mod evaluation;
 pub mod explain;
 pub mod fingerprint;
 pub mod fold;

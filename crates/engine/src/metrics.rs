@@ -113,7 +113,7 @@ pub fn decisions(
     let clipped = |i: usize| row(i)[class(i)].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
     let mut metrics = vec![
         ("accuracy", weights.mean(|i| f64::from(u8::from(predicted[i] == class(i))))),
-        ("balanced_accuracy", mean((0..classes).filter(|c| table.actual[*c] > 0.0).map(|c| table.recall(c)))),
+        ("balanced_accuracy", table.balanced_accuracy()),
         ("log_loss", weights.mean(|i| -clipped(i).ln())),
     ];
     // How class c stands against the rest: area under ROC and average precision.
@@ -137,11 +137,10 @@ pub fn decisions(
             ("mcc", table.mcc()),
         ]);
     } else {
-        let present = || (0..classes).filter(|c| table.actual[*c] + table.predicted[*c] > 0.0);
         metrics.extend([
-            ("f1_macro", mean(present().map(|c| table.f1(c)))),
-            ("precision_macro", mean(present().map(|c| table.precision(c)))),
-            ("recall_macro", mean(present().map(|c| table.recall(c)))),
+            ("f1_macro", table.macro_mean(Confusion::f1)),
+            ("precision_macro", table.macro_mean(Confusion::precision)),
+            ("recall_macro", table.macro_mean(Confusion::recall)),
         ]);
         if let Some(areas) = (0..classes).map(|c| Some(against_rest(c)?.0)).collect::<Option<Vec<f64>>>() {
             metrics.push(("auc_ovr", mean(areas.into_iter())));
@@ -355,7 +354,7 @@ impl<'a> Weights<'a> {
 }
 
 /// Weights by actual and predicted class.
-struct Confusion {
+pub(crate) struct Confusion {
     /// Weight of each class in `y`.
     actual: Vec<f64>,
     /// Weight of each class in the predictions.
@@ -365,17 +364,45 @@ struct Confusion {
 }
 
 impl Confusion {
-    fn new(classes: usize, rows: impl Iterator<Item = (usize, usize, f64)>) -> Self {
+    pub(crate) fn new(classes: usize, rows: impl Iterator<Item = (usize, usize, f64)>) -> Self {
         let zeros = || vec![0.0; classes];
         let mut table = Confusion { actual: zeros(), predicted: zeros(), right: zeros() };
         for (actual, predicted, w) in rows {
-            table.actual[actual] += w;
-            table.predicted[predicted] += w;
-            if actual == predicted {
-                table.right[actual] += w;
-            }
+            table.add(actual, predicted, w);
         }
         table
+    }
+
+    /// Adds a weight to a cell.
+    pub(crate) fn add(&mut self, actual: usize, predicted: usize, w: f64) {
+        self.actual[actual] += w;
+        self.predicted[predicted] += w;
+        if actual == predicted {
+            self.right[actual] += w;
+        }
+    }
+
+    /// One of the metrics of [`decisions`] that this table alone decides, by name.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        match name {
+            "balanced_accuracy" => Some(self.balanced_accuracy()),
+            "f1" => Some(self.f1(1)),
+            "mcc" => Some(self.mcc()),
+            "f1_macro" => Some(self.macro_mean(Confusion::f1)),
+            "precision_macro" => Some(self.macro_mean(Confusion::precision)),
+            "recall_macro" => Some(self.macro_mean(Confusion::recall)),
+            _ => None,
+        }
+    }
+
+    fn balanced_accuracy(&self) -> f64 {
+        mean((0..self.actual.len()).filter(|c| self.actual[*c] > 0.0).map(|c| self.recall(c)))
+    }
+
+    /// The mean over the classes that are there, or are decided for.
+    fn macro_mean(&self, of: fn(&Confusion, usize) -> f64) -> f64 {
+        let present = |c: &usize| self.actual[*c] + self.predicted[*c] > 0.0;
+        mean((0..self.actual.len()).filter(present).map(|c| of(self, c)))
     }
 
     fn precision(&self, c: usize) -> f64 {

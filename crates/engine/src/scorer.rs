@@ -253,6 +253,19 @@ impl Scorer {
         Ok(scores)
     }
 
+    /// Scores some rows of a frame that has the other columns that the model was trained with.
+    pub(crate) fn score_known(&self, frame: &Frame, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+        let offset = match &self.card.offset {
+            Some(name) => roles::read(&frame.columns[frame.position(name)?], roles::offset)?,
+            None => vec![],
+        };
+        let known = Roles { offset: &offset, ..Roles::default() };
+        let source = FrameRows::bind(frame, &self.prepared, rows, known, None)?;
+        let mut scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
+        self.card.decision.calibrate(self.outputs(), &mut scores);
+        Ok(scores)
+    }
+
     /// For a model with groups: where each row of a frame is scored; rows that are not are taken out of `rows`.
     pub(crate) fn answered(&self, frame: &Frame, rows: &mut Vec<u32>) -> Result<Vec<u64>> {
         let routes = self.routes(frame)?;
@@ -275,7 +288,12 @@ impl Scorer {
     ///
     /// # Errors
     /// Columns that are missing or of another type, labels that the model does not know.
-    pub fn evaluate(&self, frame: &Frame, target: Option<&str>, cx: &Cx) -> Result<Vec<(String, f64)>> {
+    pub(crate) fn evaluate_whole(
+        &self,
+        frame: &Frame,
+        target: Option<&str>,
+        cx: &Cx,
+    ) -> Result<Vec<(String, f64)>> {
         if frame.rows == 0 {
             return Err(Error::new(Kind::Data, "the source has no rows, expected one or more"));
         }

@@ -187,13 +187,13 @@ fn sigmoid(p: &[f64], hit: &[bool], weight: &[f64]) -> Map {
     for _ in 0..100 {
         let (mut h11, mut h22, mut h21) = (1e-12, 1e-12, 0.0);
         let (mut g1, mut g2) = (0.0, 0.0);
-        for i in 0..f.len() {
-            let (w, s) = (weight_of(weight, i), 1.0 / (1.0 + (a * f[i] + b).exp()));
+        for (i, f) in f.iter().enumerate() {
+            let (w, s) = (weight_of(weight, i), 1.0 / (1.0 + (a * f + b).exp()));
             let (d1, d2) = (w * (target(i) - s), w * s * (1.0 - s));
-            h11 += f[i] * f[i] * d2;
+            h11 += f * f * d2;
             h22 += d2;
-            h21 += f[i] * d2;
-            g1 += f[i] * d1;
+            h21 += f * d2;
+            g1 += f * d1;
             g2 += d1;
         }
         if g1.abs().max(g2.abs()) <= 1e-11 * (hits + misses) {

@@ -31,6 +31,11 @@ pub(crate) struct Deal {
     pub conform: Vec<u32>,
 }
 
+/// Scores rows.
+type Score<'a> = dyn Fn(&[u32]) -> Result<Vec<f64>> + 'a;
+/// Scores rows by a model of others.
+type ScoreApart<'a> = dyn Fn(&[u32], &[u32]) -> Result<Vec<f64>> + 'a;
+
 /// A training, as far as deciding needs it.
 pub(crate) struct Material<'a> {
     pub task: Task,
@@ -41,9 +46,9 @@ pub(crate) struct Material<'a> {
     pub weight: &'a [f64],
     pub seed: u64,
     /// Scores of some rows by the model itself.
-    pub score: &'a dyn Fn(&[u32]) -> Result<Vec<f64>>,
+    pub score: &'a Score<'a>,
     /// Scores of the second rows by a model of the first.
-    pub score_apart: &'a dyn Fn(&[u32], &[u32]) -> Result<Vec<f64>>,
+    pub score_apart: &'a ScoreApart<'a>,
 }
 
 impl Deal {

@@ -7,7 +7,6 @@ use super::params::Params;
 use crate::error::Result;
 use crate::learner::Cx;
 use crate::schema::Chunk;
-use crate::scorer::Scorer;
 use serde::{Deserialize, Serialize};
 
 /// Sums over the rows that some tree left out.
