@@ -123,6 +123,37 @@ CREATE INDEX metrics_of_run ON damson_catalog.metrics (run);
 COMMENT ON TABLE damson_catalog.metrics IS 'What runs measured';
 COMMENT ON COLUMN damson_catalog.metrics.round IS 'The round, tree or epoch; NULL for the finished model';
 
+CREATE TABLE damson_catalog.searches (
+    run              bigint PRIMARY KEY,
+    method           text NOT NULL,
+    metric           text NOT NULL,
+    larger_is_better boolean NOT NULL,
+    best             bigint NOT NULL,
+    limited          boolean NOT NULL
+);
+COMMENT ON TABLE damson_catalog.searches IS 'One row a run that chose its parameters or algorithm by trials';
+COMMENT ON COLUMN damson_catalog.searches.limited IS 'Whether a time limit ended it, so that another run may try other trials';
+
+CREATE TABLE damson_catalog.trials (
+    run        bigint NOT NULL,
+    trial      bigint NOT NULL CHECK (trial > 0),
+    algorithm  text NOT NULL,
+    params     jsonb NOT NULL,
+    preprocess jsonb NOT NULL,
+    resource   bigint NOT NULL,
+    value      float8,
+    std        float8,
+    seconds    float8 NOT NULL,
+    status     text NOT NULL CHECK (status IN ('succeeded', 'failed', 'stopped')),
+    error      text,
+    reused     boolean NOT NULL,
+    PRIMARY KEY (run, trial)
+);
+COMMENT ON TABLE damson_catalog.trials IS 'What searches tried';
+COMMENT ON COLUMN damson_catalog.trials.params IS 'The parameters that were given or searched';
+COMMENT ON COLUMN damson_catalog.trials.resource IS 'Rows that the trial could use, or what the resource parameter was';
+COMMENT ON COLUMN damson_catalog.trials.reused IS 'Whether it has the outcome of an earlier trial that was the same';
+
 CREATE TABLE damson_catalog.grants (
     model     bigint NOT NULL,
     grantee   regrole NOT NULL,
@@ -147,6 +178,8 @@ SELECT pg_catalog.pg_extension_config_dump('damson_catalog.artifacts', '');
 SELECT pg_catalog.pg_extension_config_dump('damson_catalog.deployments', '');
 SELECT pg_catalog.pg_extension_config_dump('damson_catalog.aliases', '');
 SELECT pg_catalog.pg_extension_config_dump('damson_catalog.metrics', '');
+SELECT pg_catalog.pg_extension_config_dump('damson_catalog.searches', '');
+SELECT pg_catalog.pg_extension_config_dump('damson_catalog.trials', '');
 SELECT pg_catalog.pg_extension_config_dump('damson_catalog.grants', '');
 SELECT pg_catalog.pg_extension_config_dump('damson_catalog.models_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('damson_catalog.runs_id_seq', '');

@@ -92,6 +92,44 @@ COMMENT ON VIEW damson.metrics IS
 'What each training measured: by round, and for the finished model (round is NULL).
 Example: SELECT round, value FROM damson.metrics WHERE model = ''churn'' AND metric = ''train_loss'';';
 
+CREATE VIEW damson.trials WITH (security_barrier) AS
+SELECT m.name AS model, v.version, t.run, t.trial, t.algorithm, t.params, t.preprocess, t.resource, q.metric,
+       t.value, t.std, t.seconds, t.status, t.error, t.reused
+FROM damson_catalog.trials t
+JOIN damson_catalog.searches q ON q.run = t.run
+JOIN damson_catalog.runs r ON r.id = t.run
+JOIN damson_catalog.models m ON m.id = r.model
+JOIN damson_catalog.visible s ON s.id = m.id
+LEFT JOIN damson_catalog.versions v ON v.run = t.run
+ORDER BY t.run, t.trial;
+COMMENT ON VIEW damson.trials IS
+'What damson.search, and damson.train with algorithm auto, tried: one row a trial, also of those that failed.
+value is the mean of the metric over the folds, std its deviation. resource is the rows that a trial could use, or the
+value of the resource parameter. A trial that reused the outcome of the same trial before it took no time.
+Example: SELECT trial, params, value, status, error FROM damson.trials WHERE model = ''churn'';';
+
+CREATE VIEW damson.leaderboard WITH (security_barrier) AS
+SELECT t.model, t.version,
+       pg_catalog.row_number() OVER (
+           PARTITION BY t.run
+           ORDER BY t.value IS NULL, t.resource DESC, CASE WHEN q.larger_is_better THEN -t.value ELSE t.value END, t.trial
+       ) AS rank,
+       t.trial, t.algorithm, t.params, t.resource, t.metric, t.value, t.std,
+       CASE WHEN t.trial = q.best THEN (
+           SELECT x.value FROM damson_catalog.metrics x
+           WHERE x.run = t.run AND x.name = t.metric AND x.split IN ('test', 'nested') AND x.round IS NULL
+       ) END AS honest,
+       t.seconds, t.status, q.limited
+FROM damson.trials t
+JOIN damson_catalog.searches q ON q.run = t.run
+ORDER BY t.model, t.run, rank;
+COMMENT ON VIEW damson.leaderboard IS
+'The trials of each search from the best to the worst; rank 1 became the version.
+value is what the choice was made by, so that of the winner flatters it. honest is its value on rows that had no part
+in the choice: those that a split held out, or outer folds; NULL where there were none. Trials with less of the resource
+rank below those with more. limited says that a time limit ended the search: another run may try other trials.
+Example: SELECT rank, algorithm, params, value, honest FROM damson.leaderboard WHERE model = ''churn'';';
+
 -- Working backends write their progress into application_name, which everybody may see of everybody:
 -- 'damson: train churn, tree 40/100'.
 CREATE VIEW damson.progress WITH (security_barrier) AS
@@ -110,8 +148,8 @@ elapsed shows for your own sessions and to members of pg_read_all_stats.
 Example: SELECT model, step, done, total, percent FROM damson.progress;';
 
 REVOKE ALL ON damson.models, damson.versions, damson.aliases, damson.deployments, damson.runs, damson.metrics,
-    damson.progress
+    damson.trials, damson.leaderboard, damson.progress
     FROM PUBLIC;
 GRANT SELECT ON damson.models, damson.versions, damson.aliases, damson.deployments, damson.runs, damson.metrics,
-    damson.progress
+    damson.trials, damson.leaderboard, damson.progress
     TO PUBLIC;

@@ -4,6 +4,7 @@ use crate::pg::datum::Text;
 use crate::pg::error::answer;
 use engine::algorithms::{ALGORITHMS, find};
 use engine::prepare::options::OPTIONS;
+use engine::search::auto;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = r#"
@@ -33,7 +34,8 @@ LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 20
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.parameters(text) IS
 'The parameters of an algorithm: keys of the JSON object that damson.train takes as params.
-For ''preprocess'' the options of preprocessing, which damson.train takes under that name.
+For ''preprocess'' the options of preprocessing, which damson.train takes under that name; for ''auto'' what bounds its
+search over algorithms.
 A default of NULL means that the algorithm decides, as the meaning says. aliases are other names that are taken for
 it: those of scikit-learn, LightGBM and XGBoost where they differ.
 Example: SELECT name, "default", range FROM damson.parameters(''boosting'');';
@@ -54,6 +56,7 @@ fn parameters(
 > {
     let params = answer(|| match &*algorithm {
         "preprocess" => Ok(OPTIONS),
+        auto::NAME => Ok(auto::PARAMS),
         name => Ok(find(name)?.info().params),
     });
     TableIterator::new(params.iter().map(|p| {

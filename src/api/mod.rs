@@ -26,6 +26,7 @@ mod residuals;
 mod roc;
 mod rollback;
 mod score;
+mod search;
 mod statistical_test;
 mod summarize;
 mod train;

@@ -79,6 +79,9 @@ a model of all rows. Groups that cannot be trained are left out with a warning a
 split holds rows out to test on: random (the default with a target), stratified, time (the latest
 rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
 fitted on all rows. The same rows, arguments and seed give the same model.
+algorithm auto searches over the algorithms that serve the task, for 60 seconds unless params say otherwise (see
+damson.parameters(''auto'')); the best becomes the version, and damson.leaderboard shows all. folds are then those of
+its trials.
 Of a classification: class_weight is what the rows of a class weigh: balanced, or a JSON object of labels and weights.
 threshold says how damson.classify decides: tuned for accuracy, balanced_accuracy, f1, mcc or youden; a number; or JSON
 such as {"metric": "f1", "positive": "yes"}, {"precision_at_recall": 0.8}, {"recall_at_precision": 0.9},
@@ -275,6 +278,10 @@ fn run(call: Call) -> Result<Outcome> {
     let Call { model, source, description, request, given } = call;
     let clock = Instant::now();
     let model = reference::model_name(&model)?;
+    if request.algorithm == engine::search::auto::NAME {
+        let origin = Origin { model, source: &source, description: description.as_deref(), given, clock };
+        return super::search::automatic(origin, &request);
+    }
     // What can be refused is refused before any row is read.
     engine::train::check(&request)?;
     let known = models::check_trainable(model)?;
@@ -343,7 +350,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
 }
 
 /// The columns that have a role, where the caller chose the features; else all.
-fn wanted(request: &Request) -> Option<Vec<String>> {
+pub(super) fn wanted(request: &Request) -> Option<Vec<String>> {
     let mut columns: Vec<String> = vec![];
     let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
     let roles = roles.into_iter().flatten().chain(&request.group_by);
@@ -356,7 +363,7 @@ fn wanted(request: &Request) -> Option<Vec<String>> {
 }
 
 /// Refuses before the training what registering would refuse after it.
-fn check_task(model: &str, known: Task, found: Task) -> engine::Result<()> {
+pub(super) fn check_task(model: &str, known: Task, found: Task) -> engine::Result<()> {
     if known == found { Ok(()) } else { Err(models::other_task(model, known.name(), found.name())) }
 }
 
@@ -377,7 +384,7 @@ fn measurements(trained: &Trained) -> Vec<Metric> {
     whole.chain(rounds).collect()
 }
 
-fn parse_task(name: &str) -> Result<Task> {
+pub(super) fn parse_task(name: &str) -> Result<Task> {
     Task::parse(name).ok_or_else(|| {
         let known: Vec<&str> = Task::ALL.iter().map(|t| t.name()).collect();
         refused(format!("task is \"{name}\", expected one of {}", known.join(", ")))
@@ -389,7 +396,7 @@ fn parse_unknown_group(name: &str) -> Result<UnknownGroup> {
         .ok_or_else(|| refused(format!("unknown_group is \"{name}\", expected error, null or global")))
 }
 
-fn parse_split(name: Option<&str>, test_size: f64, hold_out: bool) -> Result<Split> {
+pub(super) fn parse_split(name: Option<&str>, test_size: f64, hold_out: bool) -> Result<Split> {
     match name {
         Some("random") => Ok(Split::Random { test_size }),
         None if hold_out => Ok(Split::Random { test_size }),
@@ -403,7 +410,7 @@ fn parse_split(name: Option<&str>, test_size: f64, hold_out: bool) -> Result<Spl
 }
 
 /// JSON as JSON; what is not JSON stays text until the engine refuses it.
-fn document(text: &str) -> Value {
+pub(super) fn document(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
@@ -412,6 +419,6 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
 
-fn refused(message: String) -> Error {
+pub(super) fn refused(message: String) -> Error {
     Error::new(Kind::Parameter, message)
 }

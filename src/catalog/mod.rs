@@ -3,7 +3,8 @@
 //! - [`mod@reference`]: `name`, `name@alias`, `name@7`.
 //! - [`mod@resolve`]: from a reference to a loaded model, with the current user's rights; `cache` keeps the loaded,
 //!   `remembered` what references meant.
-//! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind. [`deployments`]: aliases.
+//! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind, [`trials`]: what a
+//!   search does besides. [`deployments`]: aliases.
 //! - [`description`]: one version as rows to read.
 //!
 //! Invariants: every statement names its objects with their schemas and runs as the tables' owner
@@ -17,6 +18,7 @@ pub mod models;
 pub mod reference;
 mod remembered;
 pub mod resolve;
+pub mod trials;
 pub mod versions;
 
 use crate::pg::error::Result;

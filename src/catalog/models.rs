@@ -101,6 +101,8 @@ const DROP: &[&str] = &[
     "DELETE FROM damson_catalog.artifacts a USING damson_catalog.versions v
         WHERE v.model = $1 AND a.version = v.id",
     "DELETE FROM damson_catalog.metrics q USING damson_catalog.runs r WHERE r.model = $1 AND q.run = r.id",
+    "DELETE FROM damson_catalog.trials t USING damson_catalog.runs r WHERE r.model = $1 AND t.run = r.id",
+    "DELETE FROM damson_catalog.searches q USING damson_catalog.runs r WHERE r.model = $1 AND q.run = r.id",
     "DELETE FROM damson_catalog.aliases WHERE model = $1",
     "DELETE FROM damson_catalog.deployments WHERE model = $1",
     "DELETE FROM damson_catalog.grants WHERE model = $1",

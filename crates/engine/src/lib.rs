@@ -11,6 +11,7 @@
 //! - [`collect`]: rows one at a time, trained on at the end.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
+//! - [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
 //! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
@@ -35,6 +36,7 @@ pub mod roles;
 pub mod run;
 pub mod schema;
 pub mod scorer;
+pub mod search;
 pub mod split;
 pub mod statistics;
 pub mod target;

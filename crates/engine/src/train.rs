@@ -439,6 +439,29 @@ impl<'a> Setting<'a> {
         Ok(fingerprint(frame, &used))
     }
 
+    /// Learns preprocessing on some rows.
+    fn prepare(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Prepared> {
+        let classes = self.target.classes.len();
+        let target = (!self.target.y.is_empty()).then_some(TargetColumns {
+            y: &self.target.y,
+            classes,
+            seed: self.request.seed,
+        });
+        let input = recipe.algorithm.info().input;
+        Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), cx)
+    }
+
+    /// What the algorithm of a recipe would know before its first row.
+    pub(crate) fn schema(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Schema> {
+        let prepared = self.prepare(recipe, rows, cx)?;
+        Ok(prepared.schema(self.target.task, self.target.classes.len(), rows.len()))
+    }
+
+    /// Features that columns have, before they are encoded.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
     /// Learns preprocessing and model from some rows.
     pub(crate) fn fit_model(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
         let start = Instant::now();
@@ -453,14 +476,7 @@ impl<'a> Setting<'a> {
                 .hint("Use split => 'stratified', or 'none'."));
             }
         }
-        let target = (!self.target.y.is_empty()).then_some(TargetColumns {
-            y: &self.target.y,
-            classes,
-            seed: self.request.seed,
-        });
-        let input = recipe.algorithm.info().input;
-        let mut prepared =
-            Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), cx)?;
+        let mut prepared = self.prepare(recipe, rows, cx)?;
         let schema = prepared.schema(self.target.task, classes, rows.len());
         let needed = self.bytes() + recipe.algorithm.memory(&recipe.params, &schema)?;
         check_memory(needed, self.request.max_memory)?;

@@ -4,6 +4,7 @@
 
 use engine::artifact;
 use engine::decision::Options;
+use engine::evaluation::Columns;
 use engine::explain::{Draw, Importance};
 use engine::frame::{Column, Data, Dictionary, Frame, Value};
 use engine::groups::UnknownGroup;
@@ -344,8 +345,11 @@ fn rows_are_held_out_within_each_group() {
     // What is measured again on the rows that it was trained on is the same as for one model.
     let none = Request { split: Split::None, ..request };
     let trained = train(wines(), &none, &cx()).unwrap();
-    let again = Scorer::load(&trained.artifact).unwrap().evaluate(&wines(), None, &cx()).unwrap();
-    let again = again.iter().find(|m| m.0 == "rmse").unwrap().1;
+    let again = Scorer::load(&trained.artifact)
+        .unwrap()
+        .evaluate(&wines(), Columns::default(), None, 0.95, &cx())
+        .unwrap();
+    let again = again.iter().find(|m| m.name == "rmse").unwrap().value;
     assert!((again - metric(&trained, "train", "rmse")).abs() < 1e-12);
 }
 
@@ -367,8 +371,8 @@ fn clusters_are_each_groups_own() {
     let silhouette = metric(&trained, "train", "silhouette");
     assert!(silhouette > 0.2 && silhouette < 1.0, "{:?}", trained.metrics);
     let scorer = Scorer::load(&trained.artifact).unwrap();
-    let again = scorer.evaluate(&wines(), None, &cx()).unwrap();
-    assert!((again.iter().find(|m| m.0 == "silhouette").unwrap().1 - silhouette).abs() < 1e-9);
+    let again = scorer.evaluate(&wines(), Columns::default(), None, 0.95, &cx()).unwrap();
+    assert!((again.iter().find(|m| m.name == "silhouette").unwrap().value - silhouette).abs() < 1e-9);
 }
 
 #[test]
