@@ -18,7 +18,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
-use crate::schema::{Chunk, Schema, Task};
+use crate::schema::{Chunk, Schema, Task, Unit};
 use crate::wire;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
@@ -223,8 +223,9 @@ pub trait Model: Send + Sync + 'static {
     fn estimates(&self) -> Vec<(String, String, f64)> {
         vec![]
     }
-    /// The coefficients with their statistics, in the order to be shown; empty where the model has none.
-    fn coefficients(&self, _schema: &Schema) -> Vec<Coefficient> {
+    /// The coefficients with their statistics, in the order to be shown and for the columns as the user knows them:
+    /// `units` says what was made of each feature. Empty where the model has none.
+    fn coefficients(&self, _schema: &Schema, _units: &[Unit]) -> Vec<Coefficient> {
         vec![]
     }
     /// Splits each row's raw score into what each feature added to it: `chunk.rows * scores * (width + 1)` values,

@@ -13,6 +13,7 @@
 //!   [`explain`]: why it says so.
 //! - [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
+//! - [`distributions`]: tails and quantiles for tests and intervals.
 //! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
 
@@ -21,6 +22,7 @@ pub mod artifact;
 pub mod collect;
 pub mod decision;
 mod dense;
+pub mod distributions;
 pub mod error;
 pub mod evaluation;
 pub mod explain;

@@ -74,6 +74,20 @@ pub enum FeatureKind {
     },
 }
 
+/// What encoding made of a feature: `(value - center) * factor`. For features that are no scaled numbers, `(0, 1)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Unit {
+    /// Subtracted.
+    pub center: f64,
+    /// Multiplied afterwards.
+    pub factor: f64,
+}
+
+impl Unit {
+    /// Of a feature that is what the user gave.
+    pub const AS_GIVEN: Unit = Unit { center: 0.0, factor: 1.0 };
+}
+
 /// The shape of one image: `height * width * channels` bytes, rows first, channels last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageShape {

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{ColumnKind, Frame, Value};
 use crate::groups::Router;
 use crate::groups::{self, model::NOWHERE, model::Route};
-use crate::learner::{Cx, Model};
+use crate::learner::{Coefficient, Cx, Model};
 use crate::metrics;
 use crate::prepare::encode::Number;
 use crate::prepare::summary::Moments;
@@ -353,6 +353,15 @@ impl Scorer {
             (pick(known.weight, &rows), pick(known.offset, &rows), pick(known.group, &rows));
         let roles = Roles { y: &y, weight: &weight, offset: &offset, group: &group };
         Ok(measure(self.card.task, self.card.classes.len(), &scores, roles))
+    }
+
+    /// The coefficients for the columns as the user knows them, with the label of the class each is of; empty where
+    /// the model has none.
+    pub fn coefficients(&self) -> Vec<(Option<&str>, Coefficient)> {
+        let units = self.prepared.units();
+        let label = |class: usize| self.card.classes.get(class).map(String::as_str);
+        let found = self.model.coefficients(&self.schema, &units).into_iter();
+        found.map(|c| (c.class.and_then(label), c)).collect()
     }
 
     /// The model as rows to read: what it is, then what its algorithm says of it.

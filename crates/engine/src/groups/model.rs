@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, Value};
 use crate::learner::{Algorithm, Coefficient, Model};
 use crate::prepare::{InputColumn, Prepared};
-use crate::schema::{Chunk, Schema};
+use crate::schema::{Chunk, Schema, Unit};
 use crate::wire;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -407,10 +407,11 @@ impl Model for Grouped {
     }
 
     /// Those of each group, with the group's name before the term.
-    fn coefficients(&self, schema: &Schema) -> Vec<Coefficient> {
+    fn coefficients(&self, schema: &Schema, units: &[Unit]) -> Vec<Coefficient> {
         let mut all = vec![];
         for (member, name) in self.members.iter().zip(&self.names) {
-            for mut c in member.model.coefficients(&schema_of(schema, &member.classes, schema.rows as u64)) {
+            let own = schema_of(schema, &member.classes, schema.rows as u64);
+            for mut c in member.model.coefficients(&own, units) {
                 c.term = format!("{name}: {}", c.term);
                 if let Some(own) = c.class {
                     c.class = member.classes.get(own).map(|c| *c as usize).or(c.class);

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{ColumnKind, Value};
 use crate::prepare::options::{CategoryPolicy, MissingPolicy, Part, Plan};
 use crate::prepare::summary::{FOLDS, Level, Moments, Summary, TargetColumns, time_part};
-use crate::schema::{Feature, FeatureKind, ImageShape};
+use crate::schema::{Feature, FeatureKind, ImageShape, Unit};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -559,6 +559,22 @@ impl Encoder {
             Encoder::Pixels { shape, number: n, .. } => {
                 (0..shape.bytes()).flat_map(|i| number(format!("{column}[{}]", i + 1), n)).collect()
             }
+        }
+    }
+
+    /// What was made of each feature.
+    pub fn units(&self) -> Vec<Unit> {
+        let number = |n: &Number| {
+            let mut all = vec![Unit { center: n.center, factor: n.factor }];
+            all.resize(n.width(), Unit::AS_GIVEN);
+            all
+        };
+        match self {
+            Encoder::Number(n) => number(n),
+            Encoder::Category(_) | Encoder::Image { .. } => vec![Unit::AS_GIVEN; self.width()],
+            Encoder::Time(parts) => parts.iter().flat_map(|(_, n)| number(n)).collect(),
+            Encoder::Vector(numbers) => numbers.iter().flat_map(number).collect(),
+            Encoder::Pixels { shape, number: n, .. } => (0..shape.bytes()).flat_map(|_| number(n)).collect(),
         }
     }
 

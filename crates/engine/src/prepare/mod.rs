@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::learner::{Cx, Input};
 use crate::run::{Rows, edge};
-use crate::schema::{Buffer, Feature, ImageShape, Schema, Task};
+use crate::schema::{Buffer, Feature, ImageShape, Schema, Task, Unit};
 use encode::{Encoder, UNKNOWN};
 use options::Options;
 use rayon::prelude::*;
@@ -159,6 +159,11 @@ impl Prepared {
     /// The features, in the order of `Chunk::x`.
     pub fn features(&self) -> Vec<Feature> {
         self.inputs.iter().zip(&self.encoders).flat_map(|(i, e)| e.features(&i.name)).collect()
+    }
+
+    /// What was made of each feature, in the order of [`Prepared::features`].
+    pub fn units(&self) -> Vec<Unit> {
+        self.encoders.iter().flat_map(Encoder::units).collect()
     }
 
     /// What a learner is told of these features.

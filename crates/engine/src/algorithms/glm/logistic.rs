@@ -3,16 +3,27 @@
 //! Minimises the mean log loss plus `|w|^2 / (2 C W)` where `W` is the sum of weights: scikit-learn's
 //! `LogisticRegression(C)`. It starts from the intercept alone, where the Hessian is a multiple of the moments,
 //! so the first pass gives the first step too.
+//!
+//! What is not that plain case is [`super::generalised`]'s: penalties on absolute values and offsets from the second
+//! pass on, and the last passes of a model without a penalty, for its standard errors.
 
-use super::model::{Link, Model, Trace};
+use super::generalised::{self, Generalised, Optimum, Point};
+use super::inference::{CONFIDENCE_LEVEL, COV_TYPE, Request};
+use super::link::Link;
+use super::model::{Model, Response, Trace};
 use super::moments::Moments;
-use super::{CLASSIFIER, ClassifierParams, Coordinates, largest, no_rows, not_finite, solve};
+use super::{
+    C, ClassifierParams, Coordinates, FIT_INTERCEPT, MAX_ITER, TOL, largest, no_rows, not_finite, solve,
+};
 use crate::dense;
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
-use crate::params::Values;
+use crate::params::{Param, Values};
 use crate::schema::{Chunk, Schema, Task};
 use serde::{Deserialize, Serialize};
+
+/// What goes on after the plain case.
+type Rest = Generalised<{ generalised::GLM }>;
 
 /// The learner.
 pub struct Logistic;
@@ -24,6 +35,8 @@ pub enum State {
     Moments,
     /// The loss, its gradient and its Hessian at a point.
     Curvature(Box<Newton>),
+    /// What is not the plain case.
+    Rest(Box<generalised::State>),
 }
 
 /// Newton's method between two passes.
@@ -47,6 +60,8 @@ struct JobState {
     objective: f64,
     passes: usize,
     halvings: usize,
+    /// The log odds of class 1 among all rows.
+    null: f64,
 }
 
 /// Sums over rows: nothing about the penalty.
@@ -60,16 +75,22 @@ pub struct Curvature {
 /// The sums of a pass.
 #[derive(Serialize, Deserialize)]
 pub enum Partial {
-    /// Of the first pass.
-    Moments(Moments),
+    /// Of the first pass, and whether rows have offsets.
+    Moments(Moments, bool),
     /// Of the others.
     Curvature(Curvature),
+    /// Of what is not the plain case.
+    Rest(Box<generalised::Partial>),
 }
 
 impl Merge for Partial {
     fn merge(&mut self, other: Partial) -> Result<()> {
         match (self, other) {
-            (Partial::Moments(a), Partial::Moments(b)) => a.merge(b),
+            (Partial::Moments(a, offsets), Partial::Moments(b, more)) => {
+                *offsets |= more;
+                a.merge(b)
+            }
+            (Partial::Rest(a), Partial::Rest(b)) => a.merge(*b),
             (Partial::Curvature(a), Partial::Curvature(b)) if a.hessian.len() == b.hessian.len() => {
                 a.loss += b.loss;
                 a.gradient.iter_mut().zip(b.gradient).for_each(|(a, b)| *a += b);
@@ -84,98 +105,149 @@ impl Merge for Partial {
 /// Mean log losses below this, without a penalty, mean that a hyperplane separates the classes.
 const SEPARATED: f64 = 1e-9;
 
+/// Checked parameters.
+#[derive(Debug, Clone)]
+pub struct Params {
+    plain: ClassifierParams,
+    rest: generalised::Params,
+    /// Whether the penalty is on squares alone.
+    smooth: bool,
+}
+
+const PENALTY: Param = Param::choice(
+    "penalty",
+    "l2",
+    &["l2", "l1", "elasticnet", "none"],
+    "Penalty on the coefficients: squares, absolute values, both, or none; without one there are standard errors.",
+);
+const L1_RATIO: Param = Param::float(
+    "l1_ratio",
+    0.5,
+    0.0,
+    1.0,
+    "Share of an elasticnet penalty that is on absolute values; the rest is on squares.",
+);
+
 impl Learner for Logistic {
     const INFO: Info = Info {
         name: "logistic",
-        version: 1,
-        summary: "Logistic regression of two classes, with an L2 penalty or none.",
+        version: 2,
+        summary: "Logistic regression of two classes, with a penalty, or with standard errors.",
         tasks: &[Task::Classification],
         input: Input::Matrix { scale: true },
         sharding: Sharding::Blocks,
-        params: CLASSIFIER,
+        params: &[C, PENALTY, L1_RATIO, FIT_INTERCEPT, MAX_ITER, TOL, COV_TYPE, CONFIDENCE_LEVEL],
     };
-    type Params = ClassifierParams;
+    type Params = Params;
     type State = State;
     type Local = ();
     type Partial = Partial;
     type Model = Model;
 
-    fn params(values: &Values, schema: &Schema) -> Result<ClassifierParams> {
+    fn params(values: &Values, schema: &Schema) -> Result<Params> {
         if schema.classes > 2 {
             let message = format!("logistic takes a target of 2 classes, found {}", schema.classes);
-            return Err(Error::new(Kind::Unsupported, message).hint("Use algorithm => 'multinomial'."));
+            return Err(Error::new(Kind::Unsupported, message)
+                .hint("Use algorithm => 'multinomial', or 'ordinal' for ordered classes."));
         }
-        ClassifierParams::read(values, schema)
+        let plain = ClassifierParams::read(values, schema)?;
+        let l1_ratio = match values.text("penalty")? {
+            "l1" => 1.0,
+            "elasticnet" => values.float("l1_ratio")?,
+            _ => 0.0,
+        };
+        let request = Request::read(values)?;
+        request.check_penalty(plain.c.is_some())?;
+        let rest = generalised::Params::logistic(&plain, l1_ratio, request);
+        Ok(Params { plain, rest, smooth: l1_ratio == 0.0 })
     }
 
-    fn memory(_params: &ClassifierParams, schema: &Schema) -> u64 {
-        super::memory(schema.width() + 1)
+    fn memory(_params: &Params, schema: &Schema) -> u64 {
+        2 * super::memory(schema.width() + 1)
     }
 
-    fn init(_params: &ClassifierParams, _schema: &Schema, _cx: &Cx) -> Result<State> {
+    fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
         Ok(State::Moments)
     }
 
-    fn zero(params: &ClassifierParams, state: &State) -> Partial {
+    fn zero(params: &Params, state: &State) -> Partial {
         match state {
-            State::Moments => Partial::Moments(Moments::zero(params.width(), 2)),
+            State::Moments => Partial::Moments(Moments::zero(params.plain.width(), 2), false),
             State::Curvature(newton) => {
                 let n = newton.coordinates.width();
                 let (gradient, hessian) = (vec![0.0; n], vec![0.0; n * n]);
                 Partial::Curvature(Curvature { loss: 0.0, gradient, hessian })
             }
+            State::Rest(rest) => Partial::Rest(Box::new(Rest::zero(&params.rest, rest))),
         }
     }
 
     fn accumulate(
-        _params: &ClassifierParams,
+        params: &Params,
         state: &State,
-        _local: &mut (),
+        local: &mut (),
         chunk: &Chunk,
         partial: &mut Partial,
         cx: &Cx,
     ) -> Result<()> {
         match (state, partial) {
-            (State::Moments, Partial::Moments(moments)) => moments.add(chunk, cx),
+            (State::Moments, Partial::Moments(moments, offsets)) => {
+                *offsets |= !chunk.offset.is_empty();
+                moments.add(chunk, cx)
+            }
             (State::Curvature(newton), Partial::Curvature(sums)) => newton.add(chunk, sums, cx),
+            (State::Rest(rest), Partial::Rest(sums)) => {
+                Rest::accumulate(&params.rest, rest, local, chunk, sums, cx)
+            }
             _ => Err(Error::internal("a partial of another round")),
         }
     }
 
-    fn update(
-        params: &ClassifierParams,
-        state: State,
-        total: Partial,
-        cx: &Cx,
-    ) -> Result<Step<State, Model>> {
+    fn update(params: &Params, state: State, total: Partial, cx: &Cx) -> Result<Step<State, Model>> {
         match (state, total) {
-            (State::Moments, Partial::Moments(moments)) => {
-                let newton = Newton::begin(params, &moments, cx)?;
-                Ok(Step::Again(State::Curvature(Box::new(newton))))
+            (State::Moments, Partial::Moments(moments, offsets)) => {
+                check_classes(&moments)?;
+                if params.smooth && !offsets {
+                    let newton = Newton::begin(&params.plain, &moments, cx)?;
+                    return Ok(Step::Again(State::Curvature(Box::new(newton))));
+                }
+                let alpha = params.plain.c.map_or(0.0, |c| 1.0 / (c * moments.weight));
+                let point = Point::begin(&params.rest, alpha, &moments, cx)?;
+                Ok(Step::Again(State::Rest(Box::new(generalised::State::Point(Box::new(point))))))
             }
-            (State::Curvature(newton), Partial::Curvature(sums)) => newton.advance(params, sums, cx),
+            (State::Curvature(newton), Partial::Curvature(sums)) => newton.advance(&params.plain, sums, cx),
+            (State::Rest(rest), Partial::Rest(sums)) => match Rest::update(&params.rest, *rest, *sums, cx)? {
+                Step::Again(rest) => Ok(Step::Again(State::Rest(Box::new(rest)))),
+                Step::Done(model) => Ok(Step::Done(model)),
+            },
             _ => Err(Error::internal("a partial of another round")),
         }
     }
 }
 
+/// Refuses rows of one class, or none.
+fn check_classes(moments: &Moments) -> Result<()> {
+    if moments.weight == 0.0 {
+        return Err(no_rows());
+    }
+    if !moments.finite() {
+        return Err(not_finite("a sum of squares"));
+    }
+    if moments.classes.contains(&0.0) {
+        let only = usize::from(moments.classes[1] > 0.0);
+        let message = format!("all training rows have class {only} (of 0 and 1), expected both");
+        return Err(Error::new(Kind::Data, message).hint("Look at the target with GROUP BY."));
+    }
+    Ok(())
+}
+
 impl Newton {
     /// The first step, from the moments.
     fn begin(params: &ClassifierParams, moments: &Moments, cx: &Cx) -> Result<Newton> {
-        if moments.weight == 0.0 {
-            return Err(no_rows());
-        }
-        if !moments.finite() {
-            return Err(not_finite("a sum of squares"));
-        }
         let (d, weight) = (params.width(), moments.weight);
         let share = moments.classes[1] / weight;
-        if moments.classes.contains(&0.0) {
-            let only = usize::from(share > 0.0);
-            let message = format!("all training rows have class {only} (of 0 and 1), expected both");
-            return Err(Error::new(Kind::Data, message).hint("Look at the target with GROUP BY."));
-        }
-        let coordinates = Coordinates::of(moments, params, cx)?;
+        let coordinates =
+            Coordinates::of(moments, &params.names, params.fit_intercept, params.c.is_none(), cx)?;
         let penalty = coordinates.penalty(params.c, weight);
         let n = coordinates.width();
 
@@ -200,7 +272,16 @@ impl Newton {
         let objective = -(share * p.ln() + (1.0 - share) * (1.0 - p).ln());
         cx.observer.metric(0, "train_loss", objective);
         let spread = moments.spread();
-        let job = JobState { spread, penalty, weight, base, objective, passes: 1, halvings: 0 };
+        let job = JobState {
+            spread,
+            penalty,
+            weight,
+            base,
+            objective,
+            passes: 1,
+            halvings: 0,
+            null: (share / (1.0 - share)).ln(),
+        };
         Ok(Newton { coordinates, beta, job })
     }
 
@@ -310,17 +391,25 @@ impl Newton {
                 job.passes
             ));
         }
+        if params.c.is_none() {
+            let JobState { spread, weight, passes, null, .. } = self.job;
+            let found = Optimum { spread, weight, passes, converged, separated };
+            let point = Point::optimum(self.coordinates, self.beta, null, found);
+            return Ok(Step::Again(State::Rest(Box::new(generalised::State::Point(Box::new(point))))));
+        }
         let (coefficients, intercept) = self.coordinates.raw(&self.beta);
         if !coefficients.iter().chain([&intercept]).all(|v| v.is_finite()) {
             return Err(not_finite("a coefficient"));
         }
         let iterations = self.job.passes as u32;
         Ok(Step::Done(Model {
-            link: Link::Logit,
+            response: Response::Binary(Link::Logit),
             coefficients,
             intercept: vec![intercept],
             spread: self.job.spread,
             trace: Trace { iterations, converged, loss },
+            facts: vec![],
+            statistics: None,
         }))
     }
 }

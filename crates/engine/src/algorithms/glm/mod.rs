@@ -1,63 +1,88 @@
-//! Generalised linear models: `linear`, `ridge`, `logistic` and `multinomial`.
+//! Generalised linear models and their relatives.
 //!
-//! All four begin with one pass that takes the second moments of features and target about their means
-//! ([`moments`]). That settles `linear` and `ridge`. `logistic` has its first Newton step from it without reading
-//! a row again, and then takes one pass a step; `multinomial` has its preconditioner, and then takes one pass a
-//! gradient. The model is the same for all: [`model::Model`].
+//! | file | algorithms | how |
+//! |---|---|---|
+//! | [`least_squares`] | `linear`, `ridge` | normal equations, one pass |
+//! | [`elastic_net`] | `lasso`, `elastic_net` | coordinate descent on the sums of one pass, over a path |
+//! | [`generalised`] | `glm`, `poisson`, `gamma`, `negative_binomial`, `tweedie` | Newton's method, one pass a step |
+//! | [`logistic`] | `logistic` | the same, with its first step from the first pass |
+//! | [`multinomial`] | `multinomial` | preconditioned L-BFGS, one pass a gradient |
+//! | [`ordinal`] | `ordinal` | Newton's method on slopes and thresholds |
+//! | [`huber`] | `huber` | Newton's method on slopes and scale |
+//! | [`quantile`] | `quantile` | an interior point method in the slopes alone |
+//!
+//! All begin with one pass that takes the second moments of features and target about their means ([`moments`]), and
+//! then work in [`Coordinates`]: centred features of unit spread. [`family`] and [`link`] know the distributions,
+//! [`pass`] sums gradients and Hessians over rows, [`quadratic`] minimises penalties on absolute values, [`inference`]
+//! makes covariances, and [`statistics`] what `damson.coefficients` shows of them. The model is the same for all:
+//! [`model::Model`].
 //!
 //! Invariants: sums are cut at blocks and merged in order, so results are the same bits on any number of threads.
 //! The lower triangle of a symmetric matrix is stored row by row in a full square; the rest is never read.
 //!
-//! Whether features are standardised is the pipeline's business ([`crate::learner::Input::Matrix`]): `linear` leaves them as they
-//! are, so that coefficients keep their units; the others have a penalty, which means the same for every feature
-//! only when features have one scale. Inside, all four work on centred or standardised sums, for accuracy.
+//! Whether features are standardised is the pipeline's business ([`crate::learner::Input::Matrix`]): where nothing
+//! is penalised by default they stay as they are, so that coefficients keep their units; the others have a penalty, which
+//! means the same for every feature only when features have one scale.
 
+mod elastic_net;
+mod family;
+mod generalised;
+mod huber;
+mod inference;
 mod lbfgs;
 mod least_squares;
+mod link;
 mod logistic;
 mod model;
 mod moments;
 mod multinomial;
+mod ordinal;
+mod pass;
+mod quadratic;
+mod quantile;
 mod solve;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
+pub use elastic_net::ElasticNet;
+pub use generalised::{GAMMA, GLM, Generalised, NEGATIVE_BINOMIAL, POISSON, TWEEDIE};
+pub use huber::Huber;
 pub use least_squares::LeastSquares;
 pub use logistic::Logistic;
 pub use multinomial::Multinomial;
+
+pub use ordinal::Ordinal;
+pub use quantile::Quantile;
 
 use crate::dense;
 use crate::error::{Error, Kind, Result};
 use crate::learner::Cx;
 use crate::params::{Param, Values};
-use crate::schema::Schema;
+use crate::schema::{Chunk, Schema};
 use moments::Moments;
 use serde::{Deserialize, Serialize};
 
 const FIT_INTERCEPT: Param =
     Param::bool("fit_intercept", true, "Whether the model has an intercept. It is never penalised.");
 
-/// What `logistic` and `multinomial` take: scikit-learn's names, and its scaling of `C`.
-const CLASSIFIER: &[Param] = &[
-    Param::float(
-        "C",
-        1.0,
-        1e-10,
-        1e10,
-        "Inverse strength of the L2 penalty: the model minimises C * sum of log losses + half the sum of squared coefficients.",
-    )
-    .alias(&["c"]),
-    Param::choice("penalty", "l2", &["l2", "none"], "Penalty on the coefficients."),
-    FIT_INTERCEPT,
-    Param::int("max_iter", 200, 1, 100_000, "Passes over the rows at most."),
-    Param::float(
-        "tol",
-        1e-6,
-        1e-14,
-        1.0,
-        "Training has converged when no component of the gradient of the mean loss, for standardised features, exceeds it.",
-    ),
-];
+/// Parameters of `logistic` and `multinomial`: scikit-learn's names, and its scaling of `C`.
+const C: Param = Param::float(
+    "C",
+    1.0,
+    1e-10,
+    1e10,
+    "Inverse strength of the penalty: the model minimises C * sum of log losses + the penalty (l2: half the sum of squared coefficients).",
+)
+.alias(&["c"]);
+const MAX_ITER: Param = Param::int("max_iter", 200, 1, 100_000, "Passes over the rows at most.");
+const TOL: Param = Param::float(
+    "tol",
+    1e-6,
+    1e-14,
+    1.0,
+    "Training has converged when no component of the gradient of the mean loss, for standardised features, exceeds it.",
+);
 
 /// Checked parameters of `logistic` and `multinomial`.
 #[derive(Debug, Clone)]
@@ -68,6 +93,7 @@ pub struct ClassifierParams {
     fit_intercept: bool,
     max_iter: usize,
     tol: f64,
+    level: f64,
 }
 
 impl ClassifierParams {
@@ -80,17 +106,18 @@ impl ClassifierParams {
         Ok(ClassifierParams {
             names: feature_names(schema),
             classes: schema.classes,
-            c: (values.text("penalty")? == "l2").then_some(c),
+            c: (values.text("penalty")? != "none").then_some(c),
             fit_intercept: values.bool("fit_intercept")?,
             max_iter: values.count("max_iter")?,
             tol: values.float("tol")?,
+            level: values.float("confidence_level")?,
         })
     }
 }
 
 /// Where the optimiser works: features centred and divided by their spread, `u = (x - center) * inverse`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Coordinates {
+pub struct Coordinates {
     center: Vec<f64>,
     /// 1 / spread; 0 for features that are left out, whose coefficient is 0.
     inverse: Vec<f64>,
@@ -99,21 +126,27 @@ struct Coordinates {
 }
 
 impl Coordinates {
-    /// Coordinates after the first pass. Constant features are left out, and without a penalty also those that
-    /// depend linearly on the ones before them, with a warning.
-    fn of(moments: &Moments, params: &ClassifierParams, cx: &Cx) -> Result<Coordinates> {
-        let d = params.width();
-        let square = moments.features(params.fit_intercept);
-        let mut keep: Vec<bool> = (0..d).map(|j| !(params.fit_intercept && moments.constant(j))).collect();
-        if params.c.is_none() {
+    /// Coordinates after the first pass. Constant features are left out; so are, with `drop_collinear` (for models
+    /// without a penalty), those that depend linearly on the ones before them, with a warning.
+    fn of(
+        moments: &Moments,
+        names: &[String],
+        fit_intercept: bool,
+        drop_collinear: bool,
+        cx: &Cx,
+    ) -> Result<Coordinates> {
+        let d = names.len();
+        let square = moments.features(fit_intercept);
+        let mut keep: Vec<bool> = (0..d).map(|j| !(fit_intercept && moments.constant(j))).collect();
+        if drop_collinear {
             let dropped = solve::Factor::new(&square, d, cx)?.dropped;
-            warn_dropped(&dropped, &params.names, cx);
+            warn_dropped(&dropped, names, cx);
             dropped.iter().for_each(|j| keep[*j] = false);
         }
         let spread = |j: usize| (square[j * d + j] / moments.weight).sqrt();
         let inverse = (0..d).map(|j| if keep[j] && spread(j) > 0.0 { 1.0 / spread(j) } else { 0.0 });
-        let center = if params.fit_intercept { moments.mean[..d].to_vec() } else { vec![0.0; d] };
-        Ok(Coordinates { center, inverse: inverse.collect(), intercept: params.fit_intercept })
+        let center = if fit_intercept { moments.mean[..d].to_vec() } else { vec![0.0; d] };
+        Ok(Coordinates { center, inverse: inverse.collect(), intercept: fit_intercept })
     }
 
     /// Coordinates a row.
@@ -174,6 +207,15 @@ impl Coordinates {
         let own = if self.intercept { beta[self.center.len()] } else { 0.0 };
         (coefficients, own - shift)
     }
+}
+
+/// The block with the offsets taken off the targets, for models whose mean is the predictor itself.
+fn without_offset<R>(chunk: &Chunk, work: impl FnOnce(&Chunk) -> R) -> R {
+    if chunk.offset.is_empty() {
+        return work(chunk);
+    }
+    let y: Vec<f64> = chunk.y.iter().zip(chunk.offset).map(|(y, o)| y - o).collect();
+    work(&Chunk { y: &y, offset: &[], ..*chunk })
 }
 
 fn no_rows() -> Error {

@@ -1,19 +1,24 @@
 //! The model of the whole family: linear functions of the features, and a link.
 
+use super::link::{Link, sigmoid};
+use super::statistics::{self, Statistics};
 use crate::dense::dot;
 use crate::error::{Error, Kind, Result};
-use crate::schema::{Chunk, Schema, Task};
+use crate::learner::Coefficient;
+use crate::schema::{Chunk, Schema, Task, Unit};
 use serde::{Deserialize, Serialize};
 
 /// How linear functions become outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Link {
-    /// The value itself.
-    Identity,
+pub enum Response {
+    /// One function; the mean of the target.
+    Mean(Link),
     /// One function; the probabilities `1 - p` and `p` of two classes.
-    Logit,
+    Binary(Link),
     /// One function a class; its softmax.
     Softmax,
+    /// One function and ascending thresholds: class `c` or lower has probability `F(threshold[c] - function)`.
+    Ordinal(Link),
 }
 
 /// How training went.
@@ -27,29 +32,27 @@ pub struct Trace {
     pub loss: f64,
 }
 
-/// Coefficients for features as they come, with `k = 1` function, or one a class for `Softmax`.
+/// Coefficients for features as they come, with `k` functions: one, or one a class for `Softmax`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
-    /// The link.
-    pub link: Link,
+    /// How functions become outputs.
+    pub response: Response,
     /// `k * width` values, function by function.
     pub coefficients: Vec<f64>,
-    /// `k` values.
+    /// `k` values; for `Ordinal` the thresholds, one less than classes.
     pub intercept: Vec<f64>,
     /// The standard deviation of each feature in training.
     pub spread: Vec<f64>,
     /// How training went.
     pub trace: Trace,
+    /// Names and values that describe the fit, such as its log-likelihood.
+    pub facts: Vec<(String, f64)>,
+    /// How sure the estimates are; none for penalised models.
+    pub statistics: Option<Box<Statistics>>,
 }
 
 /// Coefficients that `describe` lists; the rest are counted.
 const LISTED: usize = 200;
-
-/// `1 / (1 + exp(-m))` without overflow.
-fn sigmoid(m: f64) -> f64 {
-    let e = (-m.abs()).exp();
-    if m >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
-}
 
 /// Replaces margins by probabilities.
 fn softmax(m: &mut [f64]) {
@@ -61,7 +64,12 @@ fn softmax(m: &mut [f64]) {
 
 impl crate::learner::Model for Model {
     fn outputs(&self) -> usize {
-        if self.link == Link::Logit { 2 } else { self.intercept.len() }
+        match self.response {
+            Response::Mean(_) => 1,
+            Response::Binary(_) => 2,
+            Response::Softmax => self.intercept.len(),
+            Response::Ordinal(_) => self.intercept.len() + 1,
+        }
     }
 
     fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
@@ -69,13 +77,34 @@ impl crate::learner::Model for Model {
         let mut finite = true;
         for i in 0..chunk.rows {
             let (x, out) = (&chunk.x[i * d..(i + 1) * d], &mut out[i * k..(i + 1) * k]);
-            match self.link {
-                Link::Identity => out[0] = self.intercept[0] + dot(x, &self.coefficients),
-                Link::Logit => {
-                    let p = sigmoid(self.intercept[0] + dot(x, &self.coefficients));
+            let offset = chunk.offset(i);
+            match self.response {
+                Response::Mean(Link::Identity) => {
+                    out[0] = self.intercept[0] + dot(x, &self.coefficients) + offset;
+                }
+                Response::Mean(link) => {
+                    out[0] = link.mean(self.intercept[0] + dot(x, &self.coefficients) + offset);
+                }
+                Response::Binary(Link::Logit) => {
+                    let p = sigmoid(self.intercept[0] + dot(x, &self.coefficients) + offset);
                     (out[0], out[1]) = (1.0 - p, p);
                 }
-                Link::Softmax => {
+                Response::Binary(link) => {
+                    // A link that is no distribution function may leave 0 .. 1 where training had no rows.
+                    let p =
+                        link.mean(self.intercept[0] + dot(x, &self.coefficients) + offset).clamp(0.0, 1.0);
+                    (out[0], out[1]) = (1.0 - p, p);
+                }
+                Response::Ordinal(link) => {
+                    let m = dot(x, &self.coefficients) + offset;
+                    let mut below = 0.0;
+                    for (out, threshold) in out.iter_mut().zip(&self.intercept) {
+                        let up_to = link.mean(threshold - m);
+                        (*out, below) = ((up_to - below).max(0.0), up_to);
+                    }
+                    out[k - 1] = 1.0 - below;
+                }
+                Response::Softmax => {
                     for (c, out) in out.iter_mut().enumerate() {
                         *out = self.intercept[c] + dot(x, &self.coefficients[c * d..(c + 1) * d]);
                     }
@@ -92,12 +121,20 @@ impl crate::learner::Model for Model {
 
     fn validate(&self, schema: &Schema) -> Result<()> {
         let (d, k) = (schema.width(), self.intercept.len());
-        let fits = match self.link {
-            Link::Identity => schema.task == Task::Regression && k == 1,
-            Link::Logit => schema.task == Task::Classification && schema.classes == 2 && k == 1,
-            Link::Softmax => schema.task == Task::Classification && schema.classes == k && k >= 2,
+        let (regression, classes) = (schema.task == Task::Regression, schema.classes);
+        let ascending = self.intercept.windows(2).all(|t| t[0] <= t[1]);
+        let (fits, functions, thresholds) = match self.response {
+            Response::Mean(_) => (regression && k == 1, 1, 0),
+            Response::Binary(_) => (!regression && classes == 2 && k == 1, 1, 0),
+            Response::Softmax => (!regression && classes == k && k >= 2, k, 0),
+            Response::Ordinal(_) => (!regression && classes == k + 1 && k >= 1 && ascending, 1, k),
         };
-        if !fits || self.spread.len() != d || k.checked_mul(d) != Some(self.coefficients.len()) {
+        let known = self.statistics.as_ref().is_none_or(|s| s.fits(d, functions, thresholds));
+        if !fits
+            || !known
+            || self.spread.len() != d
+            || functions.checked_mul(d) != Some(self.coefficients.len())
+        {
             return Err(Error::corrupt(format!(
                 "a linear model with {} coefficients and {k} intercepts does not fit {d} features and {} classes",
                 self.coefficients.len(),
@@ -118,11 +155,14 @@ impl crate::learner::Model for Model {
             ("converged".into(), trace.converged.to_string()),
             ("train_loss".into(), trace.loss.to_string()),
         ];
+        rows.extend(self.facts.iter().map(|(name, value)| (name.clone(), value.to_string())));
         let d = schema.width();
         let prefix =
-            |c: usize| if self.link == Link::Softmax { format!("class {c} ") } else { String::new() };
+            |c: usize| if self.response == Response::Softmax { format!("class {c} ") } else { String::new() };
+        let ordinal = matches!(self.response, Response::Ordinal(_));
         for (c, intercept) in self.intercept.iter().enumerate() {
-            rows.push((format!("{}intercept", prefix(c)), intercept.to_string()));
+            let name = if ordinal { format!("threshold {c}") } else { format!("{}intercept", prefix(c)) };
+            rows.push((name, intercept.to_string()));
         }
         for (i, value) in self.coefficients.iter().take(LISTED).enumerate() {
             let name = &schema.features[i % d].name;
@@ -136,8 +176,13 @@ impl crate::learner::Model for Model {
 
     /// The mean over functions of the absolute effect of one standard deviation.
     fn importance(&self, _schema: &Schema) -> Vec<f64> {
-        let (d, k) = (self.spread.len(), self.intercept.len());
+        let d = self.spread.len();
+        let k = self.coefficients.len().checked_div(d).unwrap_or(0).max(1);
         let effect = |j: usize| (0..k).map(|c| self.coefficients[c * d + j].abs()).sum::<f64>() / k as f64;
         (0..d).map(|j| effect(j) * self.spread[j]).collect()
+    }
+
+    fn coefficients(&self, schema: &Schema, units: &[Unit]) -> Vec<Coefficient> {
+        statistics::coefficients(self, schema, units)
     }
 }

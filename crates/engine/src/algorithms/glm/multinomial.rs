@@ -7,14 +7,18 @@
 //!
 //! A class without rows (as a split may leave it) takes no part: its probability is 0.
 
+use super::inference::{self, CONFIDENCE_LEVEL};
 use super::lbfgs::{Lbfgs, Next};
-use super::model::{Link, Model, Trace};
+use super::model::{Model, Response, Trace};
 use super::moments::Moments;
-use super::{CLASSIFIER, ClassifierParams, Coordinates, largest, no_rows, not_finite, solve};
+use super::statistics::Statistics;
+use super::{
+    C, ClassifierParams, Coordinates, FIT_INTERCEPT, MAX_ITER, TOL, largest, no_rows, not_finite, solve,
+};
 use crate::dense;
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
-use crate::params::Values;
+use crate::params::{Param, Values};
 use crate::schema::{Chunk, Schema, Task};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +32,18 @@ pub enum State {
     Moments,
     /// The loss and its gradient at a point.
     Gradient(Box<Descent>),
+    /// The information at the optimum.
+    Information(Box<Information>),
+}
+
+/// The information at the optimum of a model without a penalty.
+#[derive(Serialize, Deserialize)]
+pub struct Information {
+    coordinates: Coordinates,
+    places: Vec<Option<usize>>,
+    theta: Vec<f64>,
+    #[serde(skip)]
+    model: Option<Box<Model>>,
 }
 
 /// The descent between two passes.
@@ -51,6 +67,8 @@ struct Job {
     factor: Option<solve::Factor>,
     search: Lbfgs,
     passes: usize,
+    /// The log-likelihood of the classes' shares alone.
+    null: f64,
 }
 
 /// The sums of a pass.
@@ -60,6 +78,9 @@ pub enum Partial {
     Moments(Moments),
     /// Of the others: the loss and its gradient, without the penalty.
     Gradient(f64, Vec<f64>),
+    /// Of the last one: for each pair of classes but the first, products of coordinates times the product of their
+    /// probabilities, and on the diagonal times `p (1 - p)`: lower triangles.
+    Information(Vec<Vec<f64>>),
 }
 
 impl Merge for Partial {
@@ -71,20 +92,31 @@ impl Merge for Partial {
                 a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
                 Ok(())
             }
+            (Partial::Information(a), Partial::Information(b)) if a.len() == b.len() => {
+                a.iter_mut().zip(&b).for_each(|(a, b)| super::pass::add(a, b));
+                Ok(())
+            }
             _ => Err(Error::corrupt("partials of different rounds cannot be merged")),
         }
     }
 }
 
+const PENALTY: Param = Param::choice(
+    "penalty",
+    "l2",
+    &["l2", "none"],
+    "Penalty on the coefficients; without one they are relative to the first class, and have standard errors.",
+);
+
 impl Learner for Multinomial {
     const INFO: Info = Info {
         name: "multinomial",
-        version: 1,
-        summary: "Softmax regression of two or more classes, with an L2 penalty or none.",
+        version: 2,
+        summary: "Softmax regression of two or more classes, with an L2 penalty, or with standard errors.",
         tasks: &[Task::Classification],
         input: Input::Matrix { scale: true },
         sharding: Sharding::Blocks,
-        params: CLASSIFIER,
+        params: &[C, PENALTY, FIT_INTERCEPT, MAX_ITER, TOL, CONFIDENCE_LEVEL],
     };
     type Params = ClassifierParams;
     type State = State;
@@ -109,6 +141,10 @@ impl Learner for Multinomial {
         match state {
             State::Moments => Partial::Moments(Moments::zero(params.width(), params.classes)),
             State::Gradient(descent) => Partial::Gradient(0.0, vec![0.0; descent.theta.len()]),
+            State::Information(at) => {
+                let (n, k) = (at.coordinates.width(), at.places.iter().flatten().count());
+                Partial::Information(vec![vec![0.0; n * n]; k * (k - 1) / 2])
+            }
         }
     }
 
@@ -121,8 +157,14 @@ impl Learner for Multinomial {
         cx: &Cx,
     ) -> Result<()> {
         match (state, partial) {
+            (_, _) if !chunk.offset.is_empty() => Err(Error::new(
+                Kind::Unsupported,
+                "multinomial takes no offsets: one for all classes changes nothing",
+            )
+            .hint("Leave offset_column out.")),
             (State::Moments, Partial::Moments(moments)) => moments.add(chunk, cx),
             (State::Gradient(descent), Partial::Gradient(loss, sums)) => descent.add(chunk, loss, sums, cx),
+            (State::Information(at), Partial::Information(sums)) => at.add(chunk, sums, cx),
             _ => Err(Error::internal("a partial of another round")),
         }
     }
@@ -141,6 +183,7 @@ impl Learner for Multinomial {
             (State::Gradient(descent), Partial::Gradient(loss, sums)) => {
                 descent.advance(params, loss, sums, cx)
             }
+            (State::Information(at), Partial::Information(sums)) => at.finish(params.level, &sums, cx),
             _ => Err(Error::internal("a partial of another round")),
         }
     }
@@ -170,7 +213,8 @@ impl Descent {
                 places.len()
             ));
         }
-        let coordinates = Coordinates::of(moments, params, cx)?;
+        let coordinates =
+            Coordinates::of(moments, &params.names, params.fit_intercept, params.c.is_none(), cx)?;
         let n = coordinates.width();
         let penalty = coordinates.penalty(params.c, moments.weight);
         let mut bound = coordinates.square(moments);
@@ -190,8 +234,17 @@ impl Descent {
             }
         }
         let spread = moments.spread();
-        let job =
-            Job { spread, penalty, weight: moments.weight, factor, search: Lbfgs::default(), passes: 1 };
+        let present = moments.classes.iter().filter(|w| **w > 0.0);
+        let null = present.map(|w| w * (w / moments.weight).ln()).sum();
+        let job = Job {
+            spread,
+            penalty,
+            weight: moments.weight,
+            factor,
+            search: Lbfgs::default(),
+            passes: 1,
+            null,
+        };
         Ok(Descent { coordinates, places, theta, job })
     }
 
@@ -254,7 +307,9 @@ impl Descent {
             return Err(not_finite("the loss"));
         }
         cx.observer.metric(job.passes - 2, "train_loss", loss);
-        let mut converged = largest(&gradient) <= params.tol;
+        // Errors are only as right as the point that they are taken at.
+        let tol = if params.c.is_none() { params.tol.min(1e-9) } else { params.tol };
+        let mut converged = largest(&gradient) <= tol;
         let out = job.passes >= params.max_iter;
         if !converged {
             let factor = job.factor.as_ref().ok_or_else(|| Error::internal("the job lost its factor"))?;
@@ -278,21 +333,32 @@ impl Descent {
                 job.passes
             ));
         }
-        self.finish(converged, loss)
+        self.finish(params, converged, loss, cx)
     }
 
-    /// The model for raw features. Adding a vector to every class changes nothing, so sums over classes are made 0.
-    fn finish(self: Box<Self>, converged: bool, loss: f64) -> Result<Step<State, Model>> {
+    /// The model for raw features. Adding a vector to every class changes nothing: sums over classes are made 0, or,
+    /// without a penalty, the coefficients of the first class, with which the others are then compared.
+    fn finish(
+        mut self: Box<Self>,
+        params: &ClassifierParams,
+        converged: bool,
+        loss: f64,
+        cx: &Cx,
+    ) -> Result<Step<State, Model>> {
         let (d, n) = (self.coordinates.center.len(), self.coordinates.width());
         let k = self.places.iter().flatten().count();
         let (mut functions, mut own): (Vec<Vec<f64>>, Vec<f64>) =
             (0..k).map(|p| self.coordinates.raw(&self.theta[p * n..(p + 1) * n])).unzip();
+        let free = params.c.is_none();
+        let base = |all: &mut dyn Iterator<Item = f64>| {
+            if free { all.next().unwrap_or(0.0) } else { all.sum::<f64>() / k as f64 }
+        };
         for j in 0..d {
-            let mean = functions.iter().map(|f| f[j]).sum::<f64>() / k as f64;
-            functions.iter_mut().for_each(|f| f[j] -= mean);
+            let base = base(&mut functions.iter().map(|f| f[j]));
+            functions.iter_mut().for_each(|f| f[j] -= base);
         }
-        let mean = own.iter().sum::<f64>() / k as f64;
-        own.iter_mut().for_each(|b| *b -= mean);
+        let base = base(&mut own.iter().copied());
+        own.iter_mut().for_each(|b| *b -= base);
         if !functions.iter().flatten().chain(&own).chain([&loss]).all(|v| v.is_finite()) {
             return Err(not_finite("a coefficient"));
         }
@@ -310,8 +376,87 @@ impl Descent {
                 }
             }
         }
-        let trace = Trace { iterations: self.job.passes as u32, converged, loss };
-        let spread = self.job.spread;
-        Ok(Step::Done(Model { link: Link::Softmax, coefficients, intercept, spread, trace }))
+        let (passes, weight) = (self.job.passes, self.job.weight);
+        let trace = Trace { iterations: passes as u32, converged, loss };
+        let left_out = self.coordinates.inverse.iter().filter(|inv| **inv == 0.0).count();
+        let (rank, likelihood, null) = (((k - 1) * (n - left_out)) as f64, -loss * weight, self.job.null);
+        let mut facts = vec![("observations".to_string(), weight), ("log likelihood".into(), likelihood)];
+        if free {
+            facts.extend([
+                ("aic".into(), 2.0 * (rank - likelihood)),
+                ("bic".into(), rank * weight.ln() - 2.0 * likelihood),
+            ]);
+        }
+        facts.push(("pseudo r2".into(), 1.0 - likelihood / null));
+        facts.retain(|f| f.1.is_finite());
+        let spread = std::mem::take(&mut self.job.spread);
+        let response = Response::Softmax;
+        let model = Model { response, coefficients, intercept, spread, trace, facts, statistics: None };
+        if !(free && converged && inference::wanted((k - 1) * n, cx)) {
+            return Ok(Step::Done(model));
+        }
+        let Descent { coordinates, places, theta, .. } = *self;
+        let model = Some(Box::new(model));
+        Ok(Step::Again(State::Information(Box::new(Information { coordinates, places, theta, model }))))
+    }
+}
+
+impl Information {
+    fn add(&self, chunk: &Chunk, sums: &mut [Vec<f64>], cx: &Cx) -> Result<()> {
+        let (d, n) = (self.coordinates.center.len(), self.coordinates.width());
+        let k = self.places.iter().flatten().count();
+        let (mut u, mut p, mut scaled, mut roots) = (vec![], vec![], vec![], vec![]);
+        let mut log_sums = [0.0; dense::MAX_ROWS];
+        for step in super::pass::steps(n.max(k), chunk) {
+            let rows = step.len();
+            u.resize(rows * n, 0.0);
+            p.resize(rows * k, 0.0);
+            self.coordinates.transform(&chunk.x[step.start * d..step.end * d], rows, &mut u);
+            dense::margins(&u, rows, n, &self.theta, k, &mut p);
+            dense::softmax(&mut p, k, &mut log_sums[..rows]);
+            let pairs = (1..k).flat_map(|a| (1..=a).map(move |b| (a, b)));
+            for ((a, b), sum) in pairs.zip(sums.iter_mut()) {
+                cx.check()?;
+                roots.clear();
+                for (p, i) in p.chunks_exact(k).zip(step.clone()) {
+                    let product = if a == b { p[a] * (1.0 - p[a]) } else { p[a] * p[b] };
+                    roots.push((chunk.weight(i) * product).sqrt());
+                }
+                scaled.clone_from(&u);
+                super::pass::scale_rows(&mut scaled, n, &roots);
+                dense::add_square(&scaled, rows, n, sum);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, level: f64, sums: &[Vec<f64>], cx: &Cx) -> Result<Step<State, Model>> {
+        let n = self.coordinates.width();
+        let others = self.places.iter().flatten().count() - 1;
+        let p = others * n;
+        let mut lower = vec![0.0; p * p];
+        let pairs = (0..others).flat_map(|a| (0..=a).map(move |b| (a, b)));
+        for ((a, b), sum) in pairs.zip(sums) {
+            let sign = if a == b { 1.0 } else { -1.0 };
+            for i in 0..n {
+                for j in 0..=i {
+                    let v = sign * sum[i * n + j];
+                    lower[(a * n + i) * p + b * n + j] = v;
+                    if a != b {
+                        lower[(a * n + j) * p + b * n + i] = v;
+                    }
+                }
+            }
+        }
+        let (inverse, _) = inference::inverse(&lower, p, cx)?;
+        let covariance = self.coordinates.raw_covariance(&inverse, others)?;
+        let present = self.places.iter().enumerate().filter(|(_, place)| place.is_some()).map(|(c, _)| c);
+        let functions = present.skip(1).collect();
+        let Some(mut model) = self.model else {
+            return Err(Error::internal("the job lost its model"));
+        };
+        model.statistics =
+            Some(Box::new(Statistics { functions, covariance, df: None, level, others: vec![] }));
+        Ok(Step::Done(*model))
     }
 }
