@@ -6,6 +6,7 @@ mod algorithms;
 #[cfg(feature = "bench")]
 mod bench;
 mod calibration;
+mod coefficients;
 mod confusion;
 mod correlation;
 mod deploy;

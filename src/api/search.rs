@@ -142,7 +142,7 @@ fn search(
             weight: text(weight),
             offset: text(offset_column),
             group: text(group_column),
-            decision: Options { class_weight: text(class_weight) },
+            decision: Options { class_weight: text(class_weight), ..Options::default() },
             split: parse_split(split.as_deref(), test_size.unwrap_or(0.2), false)?,
             time_column: text(time_column),
             folds: 0,
