@@ -15,7 +15,7 @@
 //!
 //! - [`super::trees`] counts values, turns them into bytes, and holds grown trees; [`histogram`] sums gradients over
 //!   bytes that [`lanes`] may let features share; [`split`] finds splits;
-//! - [`job`] decides on rounds, [`grow`] on a tree, [`shard`] and [`derive`] do the shard's part; [`model`] scores;
+//! - [`job`] decides on rounds, [`grow`] on a tree, [`shard`] and [`mod@derive`] do the shard's part; [`model`] scores;
 //! - [`objective`] has the losses, [`rank`] that of rankings, [`loss`] sums them, [`select`] finds quantiles.
 
 mod declared;
