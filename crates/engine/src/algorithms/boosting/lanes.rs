@@ -54,8 +54,8 @@ impl Lanes {
         let Place { lane, first, default } = self.places[feature];
         let bin = |code: usize| match default {
             None => code,
-            Some(default) => match code.wrapping_sub(first) {
-                i if i + 1 < self.bins[feature] => i + usize::from(i >= default),
+            Some(default) => match code.checked_sub(first) {
+                Some(i) if i + 1 < self.bins[feature] => i + usize::from(i >= default),
                 _ => default,
             },
         };
