@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Centers a group: the doubles of the widest vector register.
 pub const LANES: usize = 8;
 /// Rows compared with a group at once: enough additions under way to hide how long each takes.
-const TILE: usize = 4;
+pub const TILE: usize = 4;
 
 /// `count` points of `width` features, in groups of eight: feature by feature, the values of the group's points.
 /// Lanes left over in the last group are infinite, so that they are nearest to nothing.
@@ -106,17 +106,39 @@ impl Centers {
             #[inline(always)]
             || {
                 for (row, out) in x.chunks_exact(self.width).zip(out) {
-                    [*out] = squares::<1>(row, group);
+                    [*out] = squares([row], group);
                 }
             },
         );
     }
 
+    /// For each row: its nearest center, the first of equally near ones; the squared distance to it, and that to the
+    /// nearest of the others (infinite where there are none). To be called in [`vectorized`] loops.
+    #[inline(always)]
+    pub fn two_nearest(&self, rows: [&[f64]; TILE]) -> [(u32, f64, f64); TILE] {
+        let mut found = [(0, f64::INFINITY, f64::INFINITY); TILE];
+        let mut first = 0;
+        for group in self.lanes.chunks_exact(self.width * LANES) {
+            for (squares, (nearest, best, second)) in squares(rows, group).iter().zip(&mut found) {
+                for (c, square) in squares.iter().enumerate() {
+                    let nearer = *square < *best;
+                    let passed = if nearer { *best } else { *square };
+                    *second = if passed < *second { passed } else { *second };
+                    *nearest = if nearer { first + c as u32 } else { *nearest };
+                    *best = if nearer { *square } else { *best };
+                }
+            }
+            first += LANES as u32;
+        }
+        found
+    }
+
     #[inline(always)]
     fn tile<const R: usize>(&self, rows: &[f64], base: u32, nearest: &mut [u32], distance: &mut [f64]) {
         let mut first = base;
+        let rows: [&[f64]; R] = std::array::from_fn(|r| &rows[r * self.width..(r + 1) * self.width]);
         for group in self.lanes.chunks_exact(self.width * LANES) {
-            let squares = squares::<R>(rows, group);
+            let squares = squares(rows, group);
             for ((squares, nearest), distance) in squares.iter().zip(&mut *nearest).zip(&mut *distance) {
                 for (c, square) in squares.iter().enumerate() {
                     let nearer = *square < *distance;
@@ -131,10 +153,9 @@ impl Centers {
 
 /// Squared distances of `R` rows to a group of centers.
 #[inline(always)]
-fn squares<const R: usize>(rows: &[f64], group: &[f64]) -> [[f64; LANES]; R] {
+fn squares<const R: usize>(rows: [&[f64]; R], group: &[f64]) -> [[f64; LANES]; R] {
     let (group, _) = group.as_chunks::<LANES>();
-    let width = group.len();
-    let rows: [&[f64]; R] = std::array::from_fn(|r| &rows[r * width..(r + 1) * width]);
+    let rows: [&[f64]; R] = rows.map(|row| &row[..group.len()]);
     let mut sums = [[0.0; LANES]; R];
     for (j, center) in group.iter().enumerate() {
         for (sums, row) in sums.iter_mut().zip(rows) {
@@ -149,7 +170,7 @@ fn squares<const R: usize>(rows: &[f64], group: &[f64]) -> [[f64; LANES]; R] {
 }
 
 /// Adds `weight * row` to `sum`.
-#[inline]
+#[inline(always)]
 pub fn add(sum: &mut [f64], row: &[f64], weight: f64) {
     for (sum, v) in sum.iter_mut().zip(row) {
         *sum += weight * v;

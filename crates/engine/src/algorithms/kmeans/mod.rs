@@ -15,6 +15,7 @@
 //! same bits on any number of threads.
 
 mod centers;
+mod local;
 mod model;
 mod moments;
 mod params;
@@ -27,6 +28,8 @@ use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
 use crate::schema::{Chunk, Schema, Task};
 use centers::{Centers, add};
+pub use local::Local;
+use local::{Cells, Drift, Seeds};
 pub use model::Model;
 use moments::Moments;
 use params::{Init, PARAMS, Params};
@@ -53,7 +56,9 @@ pub enum Phase {
     /// The weight of the rows nearest to each candidate.
     Weigh(Vec<Centers>),
     /// Sums of the rows nearest to each center.
-    Assign(Centers),
+    Assign(Centers, Drift),
+    /// Inertia and sizes of the final centers.
+    Finish(Centers),
     /// The rows farthest from their centers, for clusters without rows.
     Rescue(Centers, Vec<u32>),
 }
@@ -64,6 +69,11 @@ pub struct State {
     /// Which of `n_init` runs this is.
     run: usize,
     phase: Phase,
+    /// Passes of `Assign` so far, over all runs.
+    passes: u64,
+    /// Of all rows.
+    #[serde(skip)]
+    moments: Moments,
     /// Shift of all centers, squared, at which they are at rest.
     #[serde(skip)]
     tolerance: f64,
@@ -72,29 +82,33 @@ pub struct State {
     /// Iterations of the runs that are over.
     #[serde(skip)]
     rounds: usize,
-    /// Set when the centers are final and a last pass takes their inertia and sizes: whether they are at rest.
+    /// Whether the final centers are at rest.
     #[serde(skip)]
-    ended: Option<bool>,
+    converged: bool,
     /// The best of the runs that are over.
     #[serde(skip)]
     best: Option<Model>,
 }
 
 impl State {
-    fn first(run: usize, best: Option<Model>, rounds: usize) -> State {
-        State { run, phase: Phase::Survey, tolerance: 0.0, iterations: 0, rounds, ended: None, best }
+    fn first(run: usize, best: Option<Model>, rounds: usize, passes: u64) -> State {
+        State {
+            run,
+            phase: Phase::Survey,
+            passes,
+            moments: Moments::default(),
+            tolerance: 0.0,
+            iterations: 0,
+            rounds,
+            converged: false,
+            best,
+        }
     }
-}
 
-/// What a shard keeps of its rows while candidates are drawn: each one's nearest so far.
-#[derive(Debug, Default)]
-pub struct Local {
-    run: usize,
-    first: u64,
-    /// Sets of candidates accounted for.
-    sets: usize,
-    nearest: Vec<u32>,
-    distance: Vec<f64>,
+    /// The pass that gives rows to centers which are not those of the pass before, moved.
+    fn assign(&self, points: &[f64], width: usize) -> Phase {
+        Phase::Assign(Centers::new(points, width), Drift::none(self.passes + 1))
+    }
 }
 
 /// What a shard found in a round; which fields it fills depends on the phase.
@@ -125,31 +139,6 @@ impl Merge for Partial {
         add(&mut self.weights, &other.weights, 1.0);
         add(&mut self.sums, &other.sums, 1.0);
         self.inertia += other.inertia;
-        Ok(())
-    }
-}
-
-impl Local {
-    /// Brings `nearest` and `distance` up to date with all sets of candidates.
-    fn follow(&mut self, run: usize, sets: &[Centers], chunk: &Chunk, cx: &Cx) -> Result<()> {
-        // A block that is up to date already can only be another block of the shard.
-        let same = self.run == run && self.first == chunk.first && self.distance.len() == chunk.rows;
-        if !same || self.sets >= sets.len() {
-            let (nearest, distance) = (vec![0; chunk.rows], vec![f64::INFINITY; chunk.rows]);
-            *self = Local { run, first: chunk.first, sets: 0, nearest, distance };
-        }
-        let mut base = sets[..self.sets].iter().map(Centers::len).sum::<usize>() as u32;
-        for set in &sets[self.sets..] {
-            let rows = chunk.x.chunks(PIECE * chunk.width());
-            for (x, (nearest, distance)) in
-                rows.zip(self.nearest.chunks_mut(PIECE).zip(self.distance.chunks_mut(PIECE)))
-            {
-                cx.check()?;
-                set.improve(x, base, nearest, distance);
-            }
-            base += set.len() as u32;
-        }
-        self.sets = sets.len();
         Ok(())
     }
 }
@@ -208,11 +197,14 @@ impl Learner for KMeans {
         // Sums and candidates of the blocks whose partials wait to be merged, and `Local`.
         let waiting = (rayon::current_num_threads() as u64 * 4).min(schema.rows as u64 / 64 + 1) + 2;
         let draws = (DRAWS as u64 + 1) * per_draw as u64 * row;
-        draws + waiting * (params.clusters.max(per_draw)) as u64 * row + schema.rows as u64 * 12
+        // A row's candidate, its center with two bounds, the row itself, and its part in the sums of its group.
+        let kept = if params.keeps { params.width as u64 * 8 } else { 0 };
+        let local = schema.rows as u64 * (12 + 20 + kept + params.width as u64);
+        draws + waiting * (params.clusters.max(per_draw)) as u64 * row + local
     }
 
     fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
-        Ok(State::first(0, None, 0))
+        Ok(State::first(0, None, 0, 0))
     }
 
     fn zero(params: &Params, state: &State) -> Partial {
@@ -221,7 +213,8 @@ impl Learner for KMeans {
             (Phase::Survey | Phase::Spread(_), Init::Random) => (params.clusters, 0, 0),
             (Phase::Survey | Phase::Spread(_), Init::Given(_)) => (0, 0, 0),
             (Phase::Weigh(sets), _) => (0, sets.iter().map(Centers::len).sum(), 0),
-            (Phase::Assign(centers), _) => (0, centers.len(), centers.len() * params.width),
+            (Phase::Assign(centers, _), _) => (0, centers.len(), centers.len() * params.width),
+            (Phase::Finish(centers), _) => (0, centers.len(), 0),
             (Phase::Rescue(_, empty), _) => (empty.len(), 0, 0),
         };
         Partial {
@@ -231,6 +224,10 @@ impl Learner for KMeans {
             sums: vec![0.0; sums],
             inertia: 0.0,
         }
+    }
+
+    fn needs_rows(_state: &State, local: &Local) -> bool {
+        !local.block.held()
     }
 
     fn accumulate(
@@ -248,47 +245,23 @@ impl Learner for KMeans {
         if chunk.width() != width {
             return Err(Error::internal(format!("kmeans got {} features, expected {width}", chunk.width())));
         }
-        let lots = Lots::new(cx.seed, state.run, state.phase.round());
-        let key = |i: usize, weight: f64| (lots.key(chunk.first + i as u64, weight), i);
-        match &state.phase {
-            Phase::Survey => {
-                partial.moments.merge(Moments::of(chunk))?;
-                if !matches!(params.init, Init::Given(_)) {
-                    let keys = (0..chunk.rows).map(|i| key(i, chunk.weight(i))).collect();
-                    partial.picks.offer(keys, chunk.x, width);
-                }
-            }
-            Phase::Spread(sets) => {
-                local.follow(state.run, sets, chunk, cx)?;
-                let apart = local.distance.iter().enumerate().filter(|(_, d)| **d > 0.0);
-                let keys = apart.map(|(i, d)| key(i, chunk.weight(i) * d)).collect();
-                partial.picks.offer(keys, chunk.x, width);
-            }
-            Phase::Weigh(sets) => {
-                local.follow(state.run, sets, chunk, cx)?;
-                for (i, c) in local.nearest.iter().enumerate() {
-                    partial.weights[*c as usize] += chunk.weight(i);
-                }
-                *local = Local::default();
-            }
-            Phase::Assign(centers) => {
-                let Partial { weights, sums, inertia, .. } = partial;
-                assign(centers, chunk, cx, |i, c, distance| {
-                    let weight = chunk.weight(i);
-                    weights[c] += weight;
-                    *inertia += weight * distance;
-                    add(&mut sums[c * width..(c + 1) * width], chunk.row(i), weight);
-                })?;
-            }
-            Phase::Rescue(centers, _) => {
-                let mut keys = vec![];
-                assign(centers, chunk, cx, |i, _, distance| {
-                    if distance > 0.0 {
-                        keys.push((-distance, i));
-                    }
-                })?;
-                partial.picks.offer(keys, chunk.x, width);
-            }
+        if params.keeps {
+            local.block.hold(chunk);
+        }
+        local.block.served = true;
+        pass(params, state, (&mut local.seeds, &mut local.cells), chunk, partial, cx)
+    }
+
+    fn finish(
+        params: &Params,
+        state: &State,
+        local: &mut Local,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        let Local { block, seeds, cells } = local;
+        if !std::mem::take(&mut block.served) && block.held() {
+            pass(params, state, (seeds, cells), &block.chunk(), partial, cx)?;
         }
         Ok(())
     }
@@ -305,10 +278,11 @@ impl Learner for KMeans {
                     ));
                 }
                 state.tolerance = params.tol * total.moments.variance();
+                state.moments = std::mem::take(&mut total.moments);
                 match &params.init {
-                    Init::Given(centers) => Phase::Assign(centers.clone()),
+                    Init::Given(centers) => state.assign(&centers.points(), params.width),
                     _ if total.picks.len() < k => return Err(too_few_distinct(total.picks.len(), k)),
-                    Init::Random => Phase::Assign(Centers::new(&total.picks.points(), params.width)),
+                    Init::Random => state.assign(&total.picks.points(), params.width),
                     Init::Parallel(_) => {
                         Phase::Spread(vec![Centers::new(&total.picks.points(), params.width)])
                     }
@@ -327,9 +301,10 @@ impl Learner for KMeans {
                 let chosen = plus_plus(&points, params.width, &total.weights, k, lots, cx)?;
                 let row = |c: &usize| points[c * params.width..(c + 1) * params.width].iter().copied();
                 let chosen: Vec<f64> = chosen.iter().flat_map(row).collect();
-                Phase::Assign(Centers::new(&chosen, params.width))
+                state.assign(&chosen, params.width)
             }
-            Phase::Assign(centers) => return iterate(params, state, &centers, &mut total, cx),
+            Phase::Assign(centers, _) => return iterate(params, state, &centers, &total, cx),
+            Phase::Finish(centers) => return finish_run(params, state, centers, total, cx),
             Phase::Rescue(centers, empty) => {
                 if total.picks.len() == 0 {
                     return Err(too_few_distinct(k - empty.len(), k));
@@ -339,11 +314,67 @@ impl Learner for KMeans {
                     let c = *c as usize;
                     points[c * params.width..(c + 1) * params.width].copy_from_slice(row);
                 }
-                Phase::Assign(Centers::new(&points, params.width))
+                state.assign(&points, params.width)
             }
         };
         Ok(Step::Again(state))
     }
+}
+
+/// Folds a block of rows into what the round asks for.
+fn pass(
+    params: &Params,
+    state: &State,
+    (seeds, cells): (&mut Seeds, &mut Cells),
+    chunk: &Chunk,
+    partial: &mut Partial,
+    cx: &Cx,
+) -> Result<()> {
+    let width = params.width;
+    let lots = Lots::new(cx.seed, state.run, state.phase.round());
+    let key = |i: usize, weight: f64| (lots.key(chunk.first + i as u64, weight), i);
+    match &state.phase {
+        Phase::Survey => {
+            partial.moments.merge(Moments::of(chunk))?;
+            if !matches!(params.init, Init::Given(_)) {
+                let keys = (0..chunk.rows).map(|i| key(i, chunk.weight(i))).collect();
+                partial.picks.offer(keys, chunk.x, width);
+            }
+        }
+        Phase::Spread(sets) => {
+            seeds.follow(state.run, sets, chunk, cx)?;
+            let apart = seeds.distance.iter().enumerate().filter(|(_, d)| **d > 0.0);
+            let keys = apart.map(|(i, d)| key(i, chunk.weight(i) * d)).collect();
+            partial.picks.offer(keys, chunk.x, width);
+        }
+        Phase::Weigh(sets) => {
+            seeds.follow(state.run, sets, chunk, cx)?;
+            for (i, c) in seeds.nearest.iter().enumerate() {
+                partial.weights[*c as usize] += chunk.weight(i);
+            }
+            *seeds = Seeds::default();
+        }
+        Phase::Assign(centers, drift) => {
+            cells.assign(centers, drift, chunk, (&mut partial.weights, &mut partial.sums), cx)?;
+        }
+        Phase::Finish(centers) => {
+            let Partial { weights, inertia, .. } = partial;
+            assign(centers, chunk, cx, |i, c, distance| {
+                weights[c] += chunk.weight(i);
+                *inertia += chunk.weight(i) * distance;
+            })?;
+        }
+        Phase::Rescue(centers, _) => {
+            let mut keys = vec![];
+            assign(centers, chunk, cx, |i, _, distance| {
+                if distance > 0.0 {
+                    keys.push((-distance, i));
+                }
+            })?;
+            partial.picks.offer(keys, chunk.x, width);
+        }
+    }
+    Ok(())
 }
 
 /// Ends an iteration of Lloyd's algorithm, of which `total` has the sums.
@@ -351,67 +382,65 @@ fn iterate(
     params: &Params,
     mut state: State,
     centers: &Centers,
-    total: &mut Partial,
+    total: &Partial,
     cx: &Cx,
 ) -> Result<Step<State, Model>> {
-    if !total.inertia.is_finite() {
-        return Err(Error::new(
-            Kind::Data,
-            "the features of kmeans are too large: squared distances overflow",
-        )
-        .hint("Scale the features: they are standardised by default."));
-    }
-    if let Some(converged) = state.ended {
-        return finish_run(params, state, centers, total, converged, cx);
-    }
-    cx.observer.metric(state.rounds + state.iterations, "inertia", total.inertia);
-    state.iterations += 1;
-    cx.observer.progress(state.iterations, params.max_iter, "iterations");
     let width = params.width;
     let mut points = centers.points();
-    let (mut shift, mut empty) = (0.0, vec![]);
-    for (c, point) in points.chunks_exact_mut(width).enumerate() {
+    let inertia = finite(state.moments.inertia(&points, &total.weights, &total.sums))?;
+    cx.observer.metric(state.rounds + state.iterations, "inertia", inertia);
+    state.iterations += 1;
+    state.passes += 1;
+    cx.observer.progress(state.iterations, params.max_iter, "iterations");
+    let (mut shifts, mut empty) = (vec![0.0; params.clusters], vec![]);
+    for (c, (point, shift)) in points.chunks_exact_mut(width).zip(&mut shifts).enumerate() {
         if total.weights[c] == 0.0 {
             empty.push(c as u32);
             continue;
         }
         for (v, sum) in point.iter_mut().zip(&total.sums[c * width..(c + 1) * width]) {
             let mean = sum / total.weights[c];
-            shift += (mean - *v) * (mean - *v);
+            *shift += (mean - *v) * (mean - *v);
             *v = mean;
         }
     }
+    let shift: f64 = shifts.iter().sum();
     let next = Centers::new(&points, width);
     let last = state.iterations >= params.max_iter;
-    if !empty.is_empty() && !last {
-        state.phase = Phase::Rescue(next, empty);
-        return Ok(Step::Again(state));
-    }
-    if shift == 0.0 {
-        return finish_run(params, state, centers, total, true, cx);
-    }
-    if last || shift <= state.tolerance {
-        state.ended = Some(shift <= state.tolerance);
-    }
-    state.phase = Phase::Assign(next);
+    state.converged = shift <= state.tolerance;
+    state.phase = if !empty.is_empty() && !last {
+        Phase::Rescue(next, empty)
+    } else if last || state.converged {
+        Phase::Finish(next)
+    } else {
+        Phase::Assign(next, Drift::new(state.passes + 1, &shifts, width))
+    };
     Ok(Step::Again(state))
+}
+
+/// The inertia, where distances did not overflow.
+fn finite(inertia: f64) -> Result<f64> {
+    if inertia.is_finite() {
+        return Ok(inertia);
+    }
+    Err(Error::new(Kind::Data, "the features of kmeans are too large: squared distances overflow")
+        .hint("Scale the features: they are standardised by default."))
 }
 
 /// Ends a run; the next begins, or the best is the model.
 fn finish_run(
     params: &Params,
     mut state: State,
-    centers: &Centers,
-    total: &mut Partial,
-    converged: bool,
+    centers: Centers,
+    total: Partial,
     cx: &Cx,
 ) -> Result<Step<State, Model>> {
     let model = Model {
-        centers: centers.clone(),
-        sizes: std::mem::take(&mut total.weights),
-        inertia: total.inertia,
+        centers,
+        sizes: total.weights,
+        inertia: finite(total.inertia)?,
         iterations: state.iterations as u64,
-        converged,
+        converged: state.converged,
     };
     let best = match state.best.take() {
         Some(best) if best.inertia <= model.inertia => best,
@@ -420,7 +449,7 @@ fn finish_run(
     state.run += 1;
     if state.run < params.n_init {
         let rounds = state.rounds + state.iterations;
-        return Ok(Step::Again(State::first(state.run, Some(best), rounds)));
+        return Ok(Step::Again(State::first(state.run, Some(best), rounds, state.passes)));
     }
     if !best.converged {
         cx.observer.warning(&format!(

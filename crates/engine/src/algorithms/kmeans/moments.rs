@@ -34,6 +34,21 @@ impl Moments {
         Moments { weight, mean, squares }
     }
 
+    /// The sum over all rows of weight times squared distance to the center that each was given to, from the weights
+    /// and sums of rows by center. Exact but for rounding, relative to the same sum about the mean.
+    pub fn inertia(&self, centers: &[f64], weights: &[f64], sums: &[f64]) -> f64 {
+        let width = self.mean.len().max(1);
+        let mut inertia: f64 = self.squares.iter().sum();
+        for ((center, weight), sum) in centers.chunks_exact(width).zip(weights).zip(sums.chunks_exact(width))
+        {
+            for ((c, sum), mean) in center.iter().zip(sum).zip(&self.mean) {
+                let apart = c - mean;
+                inertia += weight * apart * apart - 2.0 * apart * (sum - weight * mean);
+            }
+        }
+        if inertia < 0.0 { 0.0 } else { inertia }
+    }
+
     /// The mean over features of their variances.
     pub fn variance(&self) -> f64 {
         self.squares.iter().sum::<f64>() / self.weight / self.squares.len().max(1) as f64

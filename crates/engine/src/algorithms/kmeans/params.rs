@@ -34,6 +34,9 @@ pub const PARAMS: &[Param] = &[
     ),
 ];
 
+/// Values of encoded rows that shards keep between rounds: 1 GiB. Where there are more, each round encodes them.
+const MAX_KEPT: usize = 128 << 20;
+
 /// Where the first centers come from.
 #[derive(Debug, Clone)]
 pub enum Init {
@@ -60,6 +63,8 @@ pub struct Params {
     pub n_init: usize,
     /// First centers.
     pub init: Init,
+    /// Whether shards keep their encoded rows between rounds.
+    pub keeps: bool,
 }
 
 impl Params {
@@ -99,7 +104,8 @@ impl Params {
             }
         };
         let (max_iter, tol) = (values.count("max_iter")?, values.float("tol")?);
-        Ok(Params { clusters, width, max_iter, tol, n_init, init })
+        let keeps = schema.rows.saturating_mul(width) <= MAX_KEPT;
+        Ok(Params { clusters, width, max_iter, tol, n_init, init, keeps })
     }
 }
 

@@ -38,16 +38,25 @@ impl Picks {
             let worst = self.picks.last().map_or(f64::NEG_INFINITY, |p| p.0);
             keys.retain(|k| k.0 < worst);
         }
-        keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let order = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        // The first few are enough, but where many rows are equal.
+        let few = keys.len().min(4 * self.limit + 16);
+        if few < keys.len() {
+            keys.select_nth_unstable_by(few, order);
+        }
+        let (few, rest) = keys.split_at_mut(few);
         let mut seen = HashSet::new();
         let mut best = vec![];
-        for (key, i) in keys {
+        for part in [few, rest] {
             if best.len() == self.limit {
                 break;
             }
-            let row = &x[i * width..(i + 1) * width];
-            if seen.insert(identity(row)) {
-                best.push((key, row.to_vec()));
+            part.sort_unstable_by(order);
+            for (key, i) in part {
+                let row = &x[*i * width..(*i + 1) * width];
+                if best.len() < self.limit && seen.insert(identity(row)) {
+                    best.push((*key, row.to_vec()));
+                }
             }
         }
         self.join(best);
