@@ -101,7 +101,7 @@ SELECT expect($$SELECT damson.predict('damson:AAAA', 1, 2)$$);
 SELECT expect($$SELECT damson.predict('damson:%%%', 1, 2)$$);
 SELECT expect($$SELECT damson.predict(left(model, 200), 1, 2) FROM fitted$$);
 SELECT expect($$SELECT damson.predict(overlay(model PLACING 'AAAA' FROM 100), 1, 2) FROM fitted$$);
-SELECT expect($$SELECT damson.predict(model || 'A', 1, 2) FROM fitted$$);
+SELECT split_part(expect($$SELECT damson.predict(model || 'A', 1, 2) FROM fitted$$), ':', 1) AS state;
 SELECT expect($$SELECT damson.predict(model || 'AAAA', 1, 2) FROM fitted$$);
 -- case: another number of features, another type, another question
 SELECT expect($$SELECT damson.predict(model, 1) FROM fitted$$);
@@ -109,7 +109,7 @@ SELECT expect($$SELECT damson.predict(model, 1, 'two'::text) FROM fitted$$);
 SELECT expect($$SELECT damson.classify(model, 1, 2) FROM fitted$$);
 -- case: verbs that change models do not take texts
 SELECT expect($$SELECT * FROM damson.train('damson:mine', 'sales', 'y', 'linear')$$);
-SELECT expect(format('CALL damson.deploy(%L, version => 1)', model)) FROM fitted WHERE region = 'south';
+SELECT regexp_replace(expect(format('CALL damson.deploy(%L, version => 1)', model)), '"damson:.*has \d+ bytes', '"damson:..." has N bytes') AS expect FROM fitted WHERE region = 'south';
 -- case: parts of the aggregate are not for calling
 SELECT expect($$SELECT damson_catalog.fit_result(NULL)$$);
 SELECT expect($$SELECT damson_catalog.fit_row(NULL, 'linear', 1.0, 2.0)$$);

@@ -51,7 +51,8 @@ pub fn find(name: &str) -> Result<&'static dyn Algorithm> {
         return Ok(*a);
     }
     let names: Vec<&str> = ALGORITHMS.iter().map(|a| a.info().name).collect();
-    let near = names.iter().min_by_key(|n| distance(n, name)).filter(|n| distance(n, name) <= 3);
+    let near =
+        names.iter().min_by_key(|n| distance(n, name)).filter(|n| distance(n, name) <= 3.min(n.len() - 1));
     let near = near.map(|n| format!("Did you mean \"{n}\"? ")).unwrap_or_default();
     let hint =
         format!("{near}There are: {}. SELECT * FROM damson.algorithms() shows them.", names.join(", "));

@@ -27,8 +27,11 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 /// Where an algorithm gives a name another meaning: nothing is searched there.
 const EXCEPT: &[(&str, &str)] = &[
-    // Leaves bound the size of boosted trees.
+    // Leaves bound the size of boosted trees; alpha is part of what two objectives mean.
     ("boosting", "max_depth"),
+    ("boosting", "alpha"),
+    // It counts for the elastic-net penalty alone, which is not the default.
+    ("logistic", "l1_ratio"),
 ];
 
 /// The default space of an algorithm, without what `fixed` has.

@@ -100,15 +100,15 @@ pub const DECLARED: &[Param] = &[
         1.0,
         "As bagging_fraction, for the rows of the first of two classes.",
     ),
-    Param::float("top_rate", 0.2, 0.0001, 1.0, "goss: the share of rows, of the largest gradients, to keep."),
-    Param::float("other_rate", 0.1, 0.0001, 1.0, "goss: the share of all rows to draw from the others."),
+    Param::float("top_rate", 0.2, 0.0001, 1.0, "For goss: the share of rows, of the largest gradients, to keep."),
+    Param::float("other_rate", 0.1, 0.0001, 1.0, "For goss: the share of all rows to draw from the others."),
     Param::bool("boost_from_average", true, "Begin with the best constant, not with 0."),
     Param::float(
         "alpha",
         0.9,
         1e-6,
         f64::MAX,
-        "huber: the error from which the loss is linear; quantile: which quantile, below 1.",
+        "For huber: the error from which the loss is linear; quantile: which quantile, below 1.",
     )
     .alias(&["quantile"]),
     Param::float(
@@ -116,36 +116,36 @@ pub const DECLARED: &[Param] = &[
         0.7,
         1e-6,
         100.0,
-        "poisson: steadies steps by raising second derivatives to exp of this.",
+        "For poisson: steadies steps by raising second derivatives to exp of this.",
     ),
     Param::float(
         "tweedie_variance_power",
         1.5,
         1.0,
         1.999,
-        "tweedie: the power of the mean that the variance follows; 1 is Poisson, near 2 gamma.",
+        "For tweedie: the power of the mean that the variance follows; 1 is Poisson, near 2 gamma.",
     ),
-    Param::float("scale_pos_weight", 1.0, 1e-9, 1e9, "binary: the weight of rows of the second class."),
-    Param::bool("is_unbalance", false, "binary: weigh the rarer class so that both weigh the same.")
+    Param::float("scale_pos_weight", 1.0, 1e-9, 1e9, "For binary: the weight of rows of the second class."),
+    Param::bool("is_unbalance", false, "For binary: weigh the rarer class so that both weigh the same.")
         .alias(&["unbalance"]),
     Param::int(
         "lambdarank_truncation_level",
         30,
         1,
         1_000_000,
-        "lambdarank: how many places at the top of a query count.",
+        "For lambdarank: how many places at the top of a query count.",
     ),
-    Param::bool("lambdarank_norm", true, "lambdarank: even out queries of different sizes."),
+    Param::bool("lambdarank_norm", true, "For lambdarank: even out queries of different sizes."),
     Param::json(
         "label_gain",
         "null",
-        "lambdarank: what a row of relevance 0, 1, 2, .. is worth, as a JSON array; 2^relevance - 1 by default.",
+        "For lambdarank: what a row of relevance 0, 1, 2, .. is worth, as a JSON array; 2^relevance - 1 by default.",
     )
     .optional(),
     Param::json(
         "monotone_constraints",
         "null",
-        "1 or -1 for features that predictions must rise or fall with, 0 for others: an object by feature name, or an array.",
+        "Has 1 or -1 for features that predictions must rise or fall with, 0 for others: an object by feature name, or an array.",
     )
     .optional()
     .alias(&["monotonic_cst", "monotone_constraint"]),
