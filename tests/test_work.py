@@ -7,9 +7,9 @@ import time
 import psycopg
 import pytest
 
-#: k-means of many clusters that never settles: minutes of work, in thousands of short rounds.
+#: k-means of many clusters from many starts: minutes of work, in thousands of short rounds.
 LONG = """SELECT * FROM damson.train('long', 'points', algorithm => 'kmeans',
-          params => '{"n_clusters": 300, "max_iter": 100000, "tol": 0}')"""
+          params => '{"n_clusters": 300, "n_init": 1000, "max_iter": 100000, "tol": 0}')"""
 
 
 def one(connection, sql, *arguments):
