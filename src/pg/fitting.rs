@@ -5,7 +5,7 @@
 use super::bind::{self, Scratch};
 use super::datum::{self, Bytes, Text, Value as _};
 use super::error::{Error, Result, raise};
-use super::folding::{argument, column_type};
+use super::folding::{aggregate_function, argument, column_type};
 use super::reader::{Reader, type_name};
 use super::{settings, work};
 use engine::Kind;
@@ -227,36 +227,6 @@ unsafe fn result(fcinfo: FunctionCallInfo) -> Result<Option<Datum>> {
         let fitted = crew.run(title, 0, |cx| rows.train(limit, cx))?.value;
         Ok(fitted.map(|artifact| datum::text(&to_text(&artifact))))
     }
-}
-
-macro_rules! aggregate_function {
-    ($($name:ident, $info:ident, $body:ident, $doc:literal;)*) => { $(
-        /// Tells the server how the function is called.
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
-            static V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
-
-        #[doc = $doc]
-        ///
-        /// # Safety
-        /// The server calls it, as `src/api/fit.rs` declares it.
-        #[pgrx::pg_guard]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $name(fcinfo: FunctionCallInfo) -> Datum {
-            // SAFETY: the server's call.
-            match unsafe { $body(fcinfo) } {
-                Ok(Some(datum)) => datum,
-                Ok(None) => {
-                    // SAFETY: the server's call.
-                    unsafe { (*fcinfo).isnull = true };
-                    Datum::null()
-                }
-                Err(e) => raise(e),
-            }
-        }
-    )* };
 }
 
 aggregate_function! {

@@ -263,6 +263,7 @@ unsafe fn result(fcinfo: FunctionCallInfo) -> Result<Option<Datum>> {
     }
 }
 
+/// Functions as the server calls them, each made of a body that gives a datum, none for NULL, or an error.
 macro_rules! aggregate_function {
     ($($name:ident, $info:ident, $body:ident, $doc:literal;)*) => { $(
         /// Tells the server how the function is called.
@@ -275,7 +276,7 @@ macro_rules! aggregate_function {
         #[doc = $doc]
         ///
         /// # Safety
-        /// The server calls it, as `src/api/fold.rs` declares it.
+        /// The server calls it, as the aggregate's file in `src/api` declares it.
         #[pgrx::pg_guard]
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name(fcinfo: FunctionCallInfo) -> Datum {
@@ -292,6 +293,7 @@ macro_rules! aggregate_function {
         }
     )* };
 }
+pub(super) use aggregate_function;
 
 aggregate_function! {
     damson_fold_row, pg_finfo_damson_fold_row, transition, "The transition function of `damson.fold`.";

@@ -545,13 +545,8 @@ impl<'a> Setting<'a> {
         of: impl Iterator<Item = u32>,
         weights: &mut Vec<f64>,
     ) -> Result<()> {
-        let Some(class_weight) = &self.plan.class_weight else { return Ok(()) };
+        let Some(classes) = self.class_weight(rows)? else { return Ok(()) };
         let weight = |row: usize| if self.weight.is_empty() { 1.0 } else { self.weight[row] };
-        let mut totals = vec![0.0; self.target.classes.len()];
-        for row in rows {
-            totals[self.target.y[*row as usize] as usize] += weight(*row as usize);
-        }
-        let classes = class_weight.resolve(&self.target.classes, &totals)?;
         weights.resize(self.target.y.len(), 1.0);
         for row in of.map(|r| r as usize) {
             weights[row] = weight(row) * classes[self.target.y[row] as usize];
