@@ -368,7 +368,10 @@ fn read_target(column: &SourceColumn, overview: &Overview, request: &Request) ->
         }
     };
     let distinct = Column { name: column.name.clone(), data, missing: vec![] };
-    target::learn(&distinct, request.task, info.tasks, info.name)
+    match &request.init_model {
+        Some(init) => init.target(&distinct),
+        None => target::learn(&distinct, request.task, info.tasks, info.name),
+    }
 }
 
 /// Runs an order as an aggregate over the source and gives its bytes, or none when the source has no rows.
@@ -458,8 +461,13 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         summaries.push(summary);
     }
     let options = Options::parse(&request.preprocess, info.input)?;
-    let prepared =
-        Prepared::from_summaries(inputs, &summaries, &options, info.input, options.shape()?, None)?;
+    let prepared = match &request.init_model {
+        Some(init) => {
+            init.check_inputs(&inputs)?;
+            init.prepared.clone()
+        }
+        None => Prepared::from_summaries(inputs, &summaries, &options, info.input, options.shape()?, None)?,
+    };
     let (task, classes) = match learnt {
         Some(t) => (t.task, t.classes),
         None => (info.unsupervised()?, vec![]),
@@ -478,7 +486,8 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
     let prepare_seconds = start.elapsed().as_secs_f64();
 
     let start = std::time::Instant::now();
-    let mut job = algorithm.start(&params, &schema, cx)?;
+    let from = request.init_model.as_ref().map(|init| &init.payload[..]);
+    let mut job = algorithm.start_from(&params, &schema, from, cx)?;
     let payload = loop {
         cx.check()?;
         let work = Work::Learn {

@@ -57,6 +57,14 @@ pub enum ColumnKind {
     Bytes,
 }
 
+impl ColumnKind {
+    /// Whether a model that learnt from a column of kind `learnt` can read this one.
+    pub fn serves_as(self, learnt: ColumnKind) -> bool {
+        use ColumnKind::{Bool, Number};
+        self == learnt || matches!((self, learnt), (Number | Bool, Number | Bool))
+    }
+}
+
 /// Strings by code, in order of first appearance.
 #[derive(Debug, Clone, Default)]
 pub struct Dictionary {

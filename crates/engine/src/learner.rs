@@ -145,6 +145,8 @@ pub trait Learner: Send + Sync + 'static {
     type Partial: Merge + Serialize + DeserializeOwned + Send;
     /// The result.
     type Model: Model + Serialize + DeserializeOwned;
+    /// Whether a training can go on from a model: whether there is a `resume`.
+    const RESUMES: bool = false;
 
     /// Checks what the declarations alone cannot: parameters against each other and against the data's shape.
     fn params(values: &Values, schema: &Schema) -> Result<Self::Params>;
@@ -152,6 +154,19 @@ pub trait Learner: Send + Sync + 'static {
     fn memory(params: &Self::Params, schema: &Schema) -> u64;
     /// The first state.
     fn init(params: &Self::Params, schema: &Schema, cx: &Cx) -> Result<Self::State>;
+    /// The first state of a training that goes on from a model, which is valid for the schema.
+    ///
+    /// # Errors
+    /// `Kind::Unsupported` where the algorithm cannot; `Kind::Parameter` for parameters that do not fit the model.
+    fn resume(
+        _params: &Self::Params,
+        _schema: &Schema,
+        _model: Self::Model,
+        _cx: &Cx,
+    ) -> Result<Self::State> {
+        let message = format!("algorithm \"{}\" cannot go on from a model", Self::INFO.name);
+        Err(Error::new(Kind::Unsupported, message).hint("Leave init_model out, or use algorithm boosting."))
+    }
     /// The identity of `merge`.
     fn zero(params: &Self::Params, state: &Self::State) -> Self::Partial;
     /// Whether this round needs the shard's rows again, or `local` has all it needs.
@@ -263,10 +278,33 @@ pub trait Algorithm: Send + Sync {
     fn info(&self) -> &'static Info;
     /// Bytes that training would take beyond the rows.
     fn memory(&self, params: &Values, schema: &Schema) -> Result<u64>;
-    /// Trains on the threads of the current rayon pool; gives the model and its bytes.
-    fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>>;
+    /// Whether a training can go on from a model.
+    fn resumes(&self) -> bool;
+    /// Trains on the threads of the current rayon pool; gives the model's bytes.
+    fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>> {
+        self.fit_from(params, schema, rows, None, cx)
+    }
+    /// The same, from the bytes of a model to go on from, where there is one.
+    fn fit_from(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        rows: &dyn crate::run::Rows,
+        from: Option<&[u8]>,
+        cx: &Cx,
+    ) -> Result<Vec<u8>>;
     /// Begins a training whose shards live elsewhere.
-    fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>>;
+    fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>> {
+        self.start_from(params, schema, None, cx)
+    }
+    /// The same, from the bytes of a model to go on from, where there is one.
+    fn start_from(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        from: Option<&[u8]>,
+        cx: &Cx,
+    ) -> Result<Box<dyn Job>>;
     /// A shard of a round, from the job's state.
     fn attach(&self, params: &Values, schema: &Schema, state: &[u8]) -> Result<Box<dyn Shard>>;
     /// A model from its bytes, validated against its schema.
@@ -314,6 +352,14 @@ struct ShardOf<L: Learner> {
     partial: L::Partial,
 }
 
+/// The first state, from a model's bytes where there are some.
+fn begin<L: Learner>(params: &L::Params, schema: &Schema, from: Option<&[u8]>, cx: &Cx) -> Result<L::State> {
+    let Some(bytes) = from else { return L::init(params, schema, cx) };
+    let model: L::Model = wire::decode(bytes)?;
+    model.validate(schema)?;
+    L::resume(params, schema, model, cx)
+}
+
 impl<L: Learner> Algorithm for Erased<L> {
     fn info(&self) -> &'static Info {
         &L::INFO
@@ -323,15 +369,34 @@ impl<L: Learner> Algorithm for Erased<L> {
         Ok(L::memory(&L::params(params, schema)?, schema))
     }
 
-    fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>> {
-        let model = crate::run::fit::<L>(&L::params(params, schema)?, schema, rows, cx)?;
+    fn resumes(&self) -> bool {
+        L::RESUMES
+    }
+
+    fn fit_from(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        rows: &dyn crate::run::Rows,
+        from: Option<&[u8]>,
+        cx: &Cx,
+    ) -> Result<Vec<u8>> {
+        let params = L::params(params, schema)?;
+        let state = begin::<L>(&params, schema, from, cx)?;
+        let model = crate::run::fit_from::<L>(&params, schema, rows, state, cx)?;
         model.validate(schema)?;
         wire::encode(&model)
     }
 
-    fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>> {
+    fn start_from(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        from: Option<&[u8]>,
+        cx: &Cx,
+    ) -> Result<Box<dyn Job>> {
         let params = L::params(params, schema)?;
-        let state = Some(L::init(&params, schema, cx)?);
+        let state = Some(begin::<L>(&params, schema, from, cx)?);
         Ok(Box::new(JobOf::<L> { params, state, schema: schema.clone() }))
     }
 

@@ -5,6 +5,7 @@
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
 //!   [`fingerprint`] are its steps.
+//! - [`init_model`]: a model that a training goes on from.
 //! - [`decision`]: from probabilities to decisions; [`evaluation`]: metrics with intervals, curves, fairness.
 //! - [`groups`]: one model a group of rows, as one model.
 //! - [`fold`]: the same training through a server's aggregate.
@@ -30,6 +31,7 @@ pub mod fingerprint;
 pub mod fold;
 pub mod frame;
 pub mod groups;
+pub mod init_model;
 pub mod learner;
 pub mod metrics;
 pub mod params;

@@ -186,6 +186,17 @@ pub fn block_rows(schema: &Schema) -> usize {
 
 /// Trains on the current rayon pool.
 pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<L::Model> {
+    fit_from::<L>(params, schema, rows, L::init(params, schema, cx)?, cx)
+}
+
+/// The same, from a first state.
+pub fn fit_from<L: Learner>(
+    params: &L::Params,
+    schema: &Schema,
+    rows: &dyn Rows,
+    mut state: L::State,
+    cx: &Cx,
+) -> Result<L::Model> {
     let block = block_rows(schema);
     let blocks = rows.len().div_ceil(block);
     let shards: Vec<Range<usize>> = match L::INFO.sharding {
@@ -201,7 +212,6 @@ pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx:
         }
     };
     let mut locals: Vec<L::Local> = shards.iter().map(|_| L::Local::default()).collect();
-    let mut state = L::init(params, schema, cx)?;
     // A wave bounds how many partials wait to be merged; it does not touch the order of merging.
     let wave = rayon::current_num_threads() * 4;
     let buffers = Buffers::default();

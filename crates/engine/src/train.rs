@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::fingerprint;
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::groups::{self, UnknownGroup};
+use crate::init_model::InitModel;
 use crate::learner::{Algorithm, Cx, Input, Observer};
 use crate::metrics;
 use crate::params::Values;
@@ -22,8 +23,8 @@ use crate::scorer::{measure_unsupervised, score_all};
 use crate::split::{self, Parts, Split, Times};
 use crate::target::{self, Target};
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What to train.
@@ -63,6 +64,8 @@ pub struct Request {
     pub seed: u64,
     /// Bytes that the frame and the training may take.
     pub max_memory: u64,
+    /// The model that the training goes on from; set by [`Request::go_on_from`].
+    pub init_model: Option<Arc<InitModel>>,
 }
 
 impl Default for Request {
@@ -86,6 +89,7 @@ impl Default for Request {
             folds: 0,
             seed: 0,
             max_memory: u64::MAX,
+            init_model: None,
         }
     }
 }
@@ -162,6 +166,9 @@ pub fn check(request: &Request) -> Result<()> {
             .hint("Name it: time_column => 'column'."));
     }
     groups::train::check(request)?;
+    if let Some(init) = &request.init_model {
+        init.check(request)?;
+    }
     if request.folds == 1 || request.folds > 100 {
         return Err(Error::new(
             Kind::Parameter,
@@ -441,6 +448,9 @@ impl<'a> Setting<'a> {
 
     /// Learns preprocessing on some rows.
     fn prepare(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Prepared> {
+        if let Some(init) = &self.request.init_model {
+            return Ok(init.prepared.clone());
+        }
         let classes = self.target.classes.len();
         let target = (!self.target.y.is_empty()).then_some(TargetColumns {
             y: &self.target.y,
@@ -493,10 +503,14 @@ impl<'a> Setting<'a> {
         let weight = self.weighted(rows)?;
         let class_weight = self.class_weight(rows)?;
         let roles = Roles { weight: weight.as_deref().unwrap_or(&self.weight), ..self.roles() };
-        let source = FrameRows::bind(self.frame, &prepared, rows, roles, Some(self.request.seed))?;
+        let init = self.request.init_model.as_deref();
+        // Preprocessing that another training learnt is used as in scoring.
+        let training = init.is_none().then_some(self.request.seed);
+        let source = FrameRows::bind(self.frame, &prepared, rows, roles, training)?;
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let payload = recipe.algorithm.fit(&recipe.params, &schema, &source, cx)?;
+        let from = init.map(|i| &i.payload[..]);
+        let payload = recipe.algorithm.fit_from(&recipe.params, &schema, &source, from, cx)?;
         let fit_seconds = start.elapsed().as_secs_f64();
         prepared.forget_training();
         let decision = Decision { class_weight: class_weight.unwrap_or_default(), ..Decision::default() };
@@ -652,11 +666,12 @@ fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec
 
 fn read_target(frame: &Frame, request: &Request, algorithm: &dyn Algorithm) -> Result<Target> {
     let info = algorithm.info();
-    match &request.target {
-        Some(name) => {
+    match (&request.target, &request.init_model) {
+        (Some(name), Some(init)) => init.target(&frame.columns[frame.position(name)?]),
+        (Some(name), None) => {
             target::learn(&frame.columns[frame.position(name)?], request.task, info.tasks, info.name)
         }
-        None => Ok(Target { task: info.unsupervised()?, classes: vec![], y: vec![] }),
+        (None, _) => Ok(Target { task: info.unsupervised()?, classes: vec![], y: vec![] }),
     }
 }
 

@@ -78,6 +78,7 @@ fn request(algorithm: &str, decision: Options) -> Request {
         folds: 0,
         seed: 7,
         max_memory: 1 << 32,
+        init_model: None,
     }
 }
 

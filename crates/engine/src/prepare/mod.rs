@@ -285,12 +285,7 @@ impl<'a> FrameRows<'a> {
         for (input, encoder) in prepared.inputs.iter().zip(&prepared.encoders) {
             let position = frame.position(&input.name)?;
             let column = &frame.columns[position];
-            let same = column.kind() == input.kind
-                || matches!(
-                    (column.kind(), input.kind),
-                    (ColumnKind::Number | ColumnKind::Bool, ColumnKind::Number | ColumnKind::Bool)
-                );
-            if !same {
+            if !column.kind().serves_as(input.kind) {
                 let (found, expected) = (encode::kind_name(column.kind()), encode::kind_name(input.kind));
                 return Err(Error::new(
                     Kind::Type,

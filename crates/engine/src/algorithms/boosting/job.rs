@@ -19,6 +19,26 @@ use crate::learner::{Cx, Step};
 const FEW: u64 = 20_000;
 
 impl State {
+    /// Begins with the trees of a model.
+    ///
+    /// # Errors
+    /// `Kind::Parameter` when it minimised another objective.
+    pub(super) fn go_on_from(&mut self, params: &Params, model: Boosted) -> Result<()> {
+        if model.objective() != params.objective.name() {
+            let (before, now) = (model.objective(), params.objective.name());
+            let message = format!("the objective is \"{now}\", and that of init_model is \"{before}\"");
+            return Err(Error::new(Kind::Parameter, message)
+                .hint(format!("Give params => '{{\"objective\": \"{before}\"}}'.")));
+        }
+        // A model without trees knows nothing.
+        if !model.trees.is_empty() {
+            self.job.from = model.trees.len() / params.objective.scores();
+            self.model = model;
+            self.model.forget_layout();
+        }
+        Ok(())
+    }
+
     /// Counts are in: refine them, or choose the bins.
     pub(super) fn sketched(&mut self, params: &Params, total: Partial) -> Result<()> {
         let features = params.levels.len();
@@ -55,16 +75,23 @@ impl State {
             return Ok(());
         }
         self.refine.clear();
-        let bins =
-            std::mem::take(&mut self.job.counts).into_iter().zip(&params.levels).map(|(counts, levels)| {
-                let cells: &[Cell] = &counts.cells;
-                match levels {
-                    None => Bins::numeric(cells, counts.missing, params.max_bin),
-                    Some(_) => Bins::category(&counts.levels, counts.missing, params.max_bin),
+        let known = &self.model.trees.levels;
+        let counts = std::mem::take(&mut self.job.counts);
+        let bins = counts.into_iter().zip(&params.levels).enumerate().map(|(f, (counts, levels))| {
+            let cells: &[Cell] = &counts.cells;
+            match (levels, known.get(f)) {
+                (None, _) => Bins::numeric(cells, counts.missing, params.max_bin),
+                (Some(_), None) => Bins::category(&counts.levels, counts.missing, params.max_bin),
+                // One table of bins serves all trees: that of the model which the training goes on from.
+                (Some(_), Some((bins, other))) => {
+                    Bins::category_in(bins, *other, &counts.levels, counts.missing)
                 }
-            });
+            }
+        });
         self.bins = bins.collect();
-        self.model.trees = Trees::new(&self.bins);
+        if self.job.from == 0 {
+            self.model.trees = Trees::new(&self.bins);
+        }
         self.phase = Phase::Start;
         Ok(())
     }
@@ -111,6 +138,12 @@ impl State {
             );
             return Err(Error::new(Kind::Data, message)
                 .hint("Train on more rows, change validation_fraction, or set early_stopping_round to 0."));
+        }
+        if self.job.from > 0 {
+            self.job.targets = targets;
+            self.job.max_gradient = total.max_gradient;
+            self.begin(params);
+            return Ok(());
         }
         self.model.base = targets.base(params.objective, &self.facts)?;
         self.job.targets = targets;
@@ -194,12 +227,13 @@ impl State {
         (self.job.max_gradient, self.job.residuals) = (total.max_gradient, total.residuals);
         self.model.rounds = round;
         (self.model.train_loss, self.model.valid_loss) = (train, held_out);
-        if round > 0 {
+        let from = self.job.from;
+        if round > from {
             cx.observer.metric(round, "train_loss", train);
-            cx.observer.progress(round, params.n_estimators, "rounds of trees");
+            cx.observer.progress(round, from + params.n_estimators, "rounds of trees");
         }
         let Some(loss) = held_out else { return false };
-        if round > 0 {
+        if round > from {
             cx.observer.metric(round, "valid_loss", loss);
         }
         match self.job.best {
@@ -221,7 +255,7 @@ impl State {
     pub(super) fn keep_best(&mut self, _params: &Params) {
         if let Some((round, _)) = self.job.best {
             self.model.truncate(round);
-            if let Some((train, held_out)) = self.job.losses.get(round) {
+            if let Some((train, held_out)) = self.job.losses.get(round - self.job.from) {
                 (self.model.train_loss, self.model.valid_loss) = (*train, *held_out);
             }
         }
@@ -293,7 +327,7 @@ impl State {
             return Ok(Step::Done(self.model));
         }
         self.begin(params);
-        if rounds >= params.n_estimators {
+        if rounds >= self.job.from + params.n_estimators {
             self.phase = Phase::Final;
         }
         Ok(Step::Again(self))

@@ -106,6 +106,8 @@ pub struct State {
 /// What the job alone needs to know.
 #[derive(Default)]
 struct Work {
+    /// Rounds of the model that the training goes on from.
+    from: usize,
     counts: Vec<Counts>,
     refined: usize,
     targets: Targets,
@@ -188,6 +190,7 @@ impl Learner for Boosting {
     type Local = Local;
     type Partial = Partial;
     type Model = Boosted;
+    const RESUMES: bool = true;
 
     fn params(values: &Values, schema: &Schema) -> Result<Params> {
         shard::check_rows(schema.rows)?;
@@ -213,6 +216,12 @@ impl Learner for Boosting {
             sample: None,
             job: Work::default(),
         })
+    }
+
+    fn resume(params: &Params, schema: &Schema, model: Boosted, cx: &Cx) -> Result<State> {
+        let mut state = Boosting::init(params, schema, cx)?;
+        state.go_on_from(params, model)?;
+        Ok(state)
     }
 
     fn zero(_params: &Params, state: &State) -> Partial {

@@ -94,6 +94,16 @@ impl Boosted {
         }
     }
 
+    /// What was minimised, by its name.
+    pub fn objective(&self) -> &str {
+        &self.objective
+    }
+
+    /// Drops what was made for scoring: trees will be added.
+    pub fn forget_layout(&mut self) {
+        self.walk = OnceLock::new();
+    }
+
     /// Drops the trees of the rounds from `rounds` on.
     pub fn truncate(&mut self, rounds: usize) {
         self.walk = OnceLock::new();

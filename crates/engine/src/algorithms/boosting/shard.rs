@@ -253,9 +253,15 @@ impl Local {
             first.resize(self.rows, 0.0);
             self.queries(params).firsts().for_each(|row| first[row as usize] = 1.0);
         }
+        let k = state.model.base.len();
         for (i, y) in self.y.iter().enumerate() {
             if i % 4096 == 0 {
                 cx.check()?;
+            }
+            // Scores are there already where a training goes on from a model.
+            if let (1, Some(score)) = (k, self.scores.get(i)) {
+                let w = self.weight.get(i).copied().unwrap_or(1.0);
+                partial.max_gradient = partial.max_gradient.max(((score - y) * w).abs());
             }
             // A query counts once, by its first row.
             let w = first.get(i).or(self.weight.get(i)).copied().unwrap_or(1.0);

@@ -48,6 +48,13 @@ impl Bins {
         Bins { edges: vec![], levels, values: kept, missing: missing > 0 || order.len() > kept }
     }
 
+    /// The bins of a category whose levels have them already: `other` bins, and the next one for all other levels.
+    pub fn category_in(levels: &[u8], other: u8, rows: &[u64], missing: u64) -> Bins {
+        let rare = levels.iter().zip(rows).any(|(bin, rows)| *bin == other && *rows > 0);
+        let values = usize::from(other);
+        Bins { edges: vec![], levels: levels.to_vec(), values, missing: missing > 0 || rare }
+    }
+
     /// Bins that rows lie in, the missing one included.
     pub fn total(&self) -> usize {
         self.values + usize::from(self.missing)

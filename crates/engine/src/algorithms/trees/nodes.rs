@@ -158,12 +158,12 @@ impl Trees {
         if self.nodes.len() != self.gains.len() || self.nodes.len() != self.rows.len() {
             return fail("their lists differ in length");
         }
-        for (feature, (levels, _)) in schema.features.iter().zip(&self.levels) {
+        for (feature, (levels, other)) in schema.features.iter().zip(&self.levels) {
             let wanted = match feature.kind {
                 FeatureKind::Numeric => 0,
                 FeatureKind::Category { levels } => levels as usize,
             };
-            if levels.len() != wanted {
+            if levels.len() != wanted || levels.iter().any(|bin| bin > other) {
                 return fail("a category has other levels");
             }
         }
