@@ -1,9 +1,17 @@
-//! Compiles `src/pg/shim.c` against the headers of the server that the extension is built for.
+//! Compiles `src/pg/shim.c` against the headers of the server that the extension is built for, and stamps the library
+//! with the SQL that it relies on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "crates/xtask/src/stamp.rs"]
+mod stamp;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for source in ["src/api", "sql/catalog.sql", "crates/xtask/src/stamp.rs"] {
+        println!("cargo:rerun-if-changed={source}");
+    }
+    println!("cargo:rustc-env=DAMSON_SQL_STAMP={}", stamp::of(Path::new("."))?);
     println!("cargo:rerun-if-changed=src/pg/shim.c");
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
     // The same variable tells pgrx which server to bind to.

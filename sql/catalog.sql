@@ -68,12 +68,14 @@ CREATE TABLE damson_catalog.versions (
     artifact_size     bigint NOT NULL,
     artifact_sha256   text NOT NULL,
     run               bigint NOT NULL,
+    parent            bigint,
     created_by        regrole NOT NULL,
     created           timestamptz NOT NULL DEFAULT now(),
     UNIQUE (model, version)
 );
 CREATE INDEX versions_of_run ON damson_catalog.versions (run);
 COMMENT ON TABLE damson_catalog.versions IS 'One row a trained version of a model; never changed';
+COMMENT ON COLUMN damson_catalog.versions.parent IS 'The version whose trees it began with (init_model); it may be gone';
 COMMENT ON COLUMN damson_catalog.versions.metric IS 'The metric that stands for the version in lists; all are in metrics';
 
 CREATE TABLE damson_catalog.artifacts (
@@ -164,6 +166,10 @@ CREATE TABLE damson_catalog.grants (
 );
 COMMENT ON TABLE damson_catalog.grants IS 'Who may use a model besides its owner';
 COMMENT ON COLUMN damson_catalog.grants.grantee IS 'A role; 0 (shown as -) is everybody';
+
+-- The library looks for this name: by it, it knows that this SQL and itself were made for each other.
+CREATE OR REPLACE FUNCTION damson_catalog.sql_@DAMSON_SQL_STAMP@() RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT true';
 
 REVOKE ALL ON SCHEMA damson_catalog, damson_lineage, damson_drift FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA damson_catalog FROM PUBLIC;

@@ -29,14 +29,20 @@ SELECT m.name AS model, v.version,
        (SELECT pg_catalog.string_agg(a.alias, ', ' ORDER BY a.alias)
         FROM damson_catalog.aliases a WHERE a.version = v.id) AS aliases,
        v.algorithm, v.target, v.metric, v.metric_value AS value, v.artifact_size AS bytes,
-       v.created::timestamptz(0), v.created_by
+       v.created::timestamptz(0), v.created_by,
+       (SELECT pm.name || '@' || pv.version
+        FROM damson_catalog.versions pv
+        JOIN damson_catalog.models pm ON pm.id = pv.model
+        JOIN damson_catalog.visible ps ON ps.id = pm.id
+        WHERE pv.id = v.parent) AS parent
 FROM damson_catalog.versions v
 JOIN damson_catalog.models m ON m.id = v.model
 JOIN damson_catalog.visible s ON s.id = m.id
 ORDER BY m.name, v.version;
 COMMENT ON VIEW damson.versions IS
 'The trained versions of each model, with the aliases that point at them.
-metric and value are the version''s headline measure; damson.metrics has all of them.
+metric and value are the version''s headline measure; damson.metrics has all of them. parent is the version that the
+training went on from (init_model), as long as it is there and yours to see.
 Example: SELECT version, aliases, metric, value FROM damson.versions WHERE model = ''churn'';';
 
 CREATE VIEW damson.aliases WITH (security_barrier) AS

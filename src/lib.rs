@@ -20,6 +20,7 @@ pub mod pg;
 /// Called by the server when it loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::guard::watch();
     pg::settings::register();
     pg::work::forbid_global_pool();
 }

@@ -183,8 +183,14 @@ fn search(
             |frame, cx| search_rows(frame, &request, &plan, cx),
         )?;
         let ranking = found.ranking();
-        let origin =
-            Origin { model: name, source: &source, description: description.as_deref(), given, clock };
+        let origin = Origin {
+            model: name,
+            source: &source,
+            description: description.as_deref(),
+            given,
+            parent: None,
+            clock,
+        };
         let (found, _) = register(origin, &method, found, learnt)?;
         Ok((found, ranking))
     });

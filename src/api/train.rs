@@ -1,7 +1,7 @@
 //! `damson.train`: rows in, a registered version out.
 
 use crate::catalog::versions::{Metric, Run, Training, Version, register};
-use crate::catalog::{models, reference};
+use crate::catalog::{models, parent, reference};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Error, Result, answer};
 use crate::pg::query::{self, Wanted};
@@ -11,6 +11,7 @@ use engine::Kind;
 use engine::decision::Options;
 use engine::fold::train_folded;
 use engine::groups::UnknownGroup;
+use engine::init_model::InitModel;
 use engine::learner::{Cx, Observer};
 use engine::schema::Task;
 use engine::split::Split;
@@ -26,6 +27,8 @@ struct Call {
     model: String,
     source: String,
     description: Option<String>,
+    /// The model to go on from.
+    init_model: Option<String>,
     request: Request,
     /// The arguments that were given, for the run.
     given: Value,
@@ -58,7 +61,8 @@ CREATE FUNCTION damson.train(
     unknown_group text DEFAULT NULL,
     folds bigint DEFAULT 0,
     seed bigint DEFAULT 0,
-    description text DEFAULT NULL)
+    description text DEFAULT NULL,
+    init_model text DEFAULT NULL)
 RETURNS TABLE (
     model text, version bigint, algorithm text, task text, train_rows bigint, test_rows bigint,
     metric text, value double precision, seconds double precision)
@@ -90,6 +94,10 @@ given are 1, and 0 for the right class). calibration is sigmoid or isotonic. con
 coverage of damson.predict_lower and damson.predict_upper, or of damson.prediction_set.
 Rows to test on serve for none of these. Threshold and calibration are learnt out of fold, which trains five models more;
 with calibration_size from that share of the training rows, held out. conformal holds that share out too, 0.2 by default.
+init_model, a model of boosting that is yours (name, name@alias or name@7), is gone on from: its trees come first, and
+params count the rounds that are added. Features, preprocessing and classes are that model''s, its objective must be
+named again; damson.versions shows it as the parent. On the same rows, by the same params and seed, 100 rounds and
+100 more are those of 200 at once.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
 Example: SELECT * FROM damson.train(''churn'', ''customers'', target => ''churned'', params => ''{"trees": 300}'');';
 "#)]
@@ -119,6 +127,7 @@ fn train(
     folds: Option<i64>,
     seed: Option<i64>,
     description: Option<Text>,
+    init_model: Option<Text>,
 ) -> TableIterator<
     'static,
     (
@@ -156,6 +165,7 @@ fn train(
             model: model.0,
             source: source.0,
             description: text(description),
+            init_model: text(init_model),
             request: Request {
                 algorithm: text(algorithm).unwrap_or_else(|| "boosting".into()),
                 params: text(params).unwrap_or_else(|| "{}".into()),
@@ -182,6 +192,7 @@ fn train(
                 // Any number will do as a seed; negative ones keep their bits.
                 seed: seed.unwrap_or(0) as u64,
                 max_memory: settings::max_memory(),
+                init_model: None,
             },
             given,
         })
@@ -214,6 +225,8 @@ pub(super) struct Origin<'a> {
     pub(super) description: Option<&'a str>,
     /// The arguments that were given, for the run.
     pub(super) given: Value,
+    /// The row of the version that it goes on from.
+    pub(super) parent: Option<i64>,
     /// When the call began.
     pub(super) clock: Instant,
 }
@@ -275,11 +288,18 @@ impl Observer for Warnings {
 }
 
 fn run(call: Call) -> Result<Outcome> {
-    let Call { model, source, description, request, given } = call;
+    let Call { model, source, description, init_model, mut request, mut given } = call;
     let clock = Instant::now();
     let model = reference::model_name(&model)?;
+    let mut parent = None;
+    if let Some(init_model) = init_model {
+        let found = parent::find(&init_model)?;
+        request.go_on_from(InitModel::open(&found.name, &found.artifact)?)?;
+        given["init_model"] = found.name.into();
+        parent = found.id;
+    }
+    let origin = Origin { model, source: &source, description: description.as_deref(), given, parent, clock };
     if request.algorithm == engine::search::auto::NAME {
-        let origin = Origin { model, source: &source, description: description.as_deref(), given, clock };
         return super::search::automatic(origin, &request);
     }
     // What can be refused is refused before any row is read.
@@ -289,12 +309,12 @@ fn run(call: Call) -> Result<Outcome> {
         Runner::Threads => on_threads(model, &source, &request, known)?,
         Runner::Aggregate => in_aggregate(model, &source, &request, known)?,
     };
-    keep(Origin { model, source: &source, description: description.as_deref(), given, clock }, learnt)
+    keep(origin, learnt)
 }
 
 /// Registers what was learnt as a new version.
 pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
-    let Origin { model, source, description, mut given, clock } = origin;
+    let Origin { model, source, description, mut given, parent, clock } = origin;
     let Learnt { trained, warnings, read_seconds } = learnt;
     let Trained { artifact, card, .. } = &trained;
     let headline = trained.headline.as_ref();
@@ -332,6 +352,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
             features: card.features().iter().map(|i| i.name.clone()).collect(),
             classes: &card.classes,
             headline: headline.map(|m| (m.name.as_str(), m.value)),
+            parent,
             artifact,
             sha256: &engine::artifact::sha256(artifact),
         },

@@ -5,6 +5,7 @@
 //!   `remembered` what references meant.
 //! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind, [`trials`]: what a
 //!   search does besides. [`deployments`]: aliases.
+//! - [`parent`]: the version that a training goes on from.
 //! - [`description`]: one version as rows to read.
 //!
 //! Invariants: every statement names its objects with their schemas and runs as the tables' owner
@@ -15,6 +16,7 @@ mod cache;
 pub mod deployments;
 pub mod description;
 pub mod models;
+pub mod parent;
 pub mod reference;
 mod remembered;
 pub mod resolve;

@@ -130,14 +130,18 @@ fn evidence(row: &Row) -> Result<Evidence> {
 
 /// A model that is no version of any: the text that `damson.fit` gave. Who has it has the model.
 fn fitted(text: &str) -> Result<Rc<Resolved>> {
-    let named = |e: engine::Error| Error {
+    let scorer = from_text(text).and_then(|artifact| Scorer::load(&artifact)).map_err(of_text)?;
+    let model = format!("fitted {}", scorer.card().algorithm);
+    Ok(Rc::new(Resolved { model, version: 0, id: 0, scorer: Rc::new(scorer) }))
+}
+
+/// An error about a model that was given as text.
+pub(super) fn of_text(e: engine::Error) -> Error {
+    Error {
         message: format!("the model given as text: {}", e.message),
         hint: Some("Take the text as damson.fit gave it.".into()),
         ..e.into()
-    };
-    let scorer = from_text(text).and_then(|artifact| Scorer::load(&artifact)).map_err(named)?;
-    let model = format!("fitted {}", scorer.card().algorithm);
-    Ok(Rc::new(Resolved { model, version: 0, id: 0, scorer: Rc::new(scorer) }))
+    }
 }
 
 fn load(version: i64, size: i64, sha256: &str) -> Result<Rc<Scorer>> {

@@ -82,6 +82,8 @@ pub struct Version<'a> {
     pub classes: &'a [String],
     /// The metric that stands for the version in lists.
     pub headline: Option<(&'a str, f64)>,
+    /// The row of the version that the training went on from.
+    pub parent: Option<i64>,
     /// The artifact.
     pub artifact: &'a [u8],
     /// Its SHA-256.
@@ -177,8 +179,8 @@ fn insert_metrics(run: i64, metrics: &[Metric]) -> Result<()> {
 
 fn insert_version(model: &Model, run: i64, version: &Version) -> Result<i64> {
     let sql = "INSERT INTO damson_catalog.versions (model, version, algorithm, algorithm_version, params, preprocess,
-            target, features, classes, metric, metric_value, artifact_size, artifact_sha256, run, created_by)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::regrole)
+            target, features, classes, metric, metric_value, artifact_size, artifact_sha256, run, created_by, parent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::regrole, $16)
         RETURNING id";
     let (features, classes) = (texts(&version.features), texts(version.classes));
     let (algorithm_params, preprocess) = (Jsonb(version.params.into()), Jsonb(version.preprocess.into()));
@@ -198,6 +200,7 @@ fn insert_version(model: &Model, run: i64, version: &Version) -> Result<i64> {
         version.sha256.into(),
         run.into(),
         current_user().into(),
+        version.parent.into(),
     ];
     returned_id(sql, &params)
 }

@@ -9,7 +9,7 @@
 //! - [`fitting`]: the aggregates whose result is a model.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
-//! - [`change`]: whether the catalog changed.
+//! - [`change`]: whether the catalog changed. [`guard`]: whether SQL and library fit each other.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
 mod bind;
@@ -20,6 +20,7 @@ pub mod error;
 pub mod evaluation;
 pub mod fitting;
 pub mod folding;
+pub mod guard;
 pub mod query;
 mod reader;
 mod receiver;

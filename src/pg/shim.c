@@ -11,12 +11,17 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/tupdesc.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -277,6 +282,46 @@ damson_schema_owner(const char *name)
 		ReleaseSysCache(tuple);
 	}
 	return owner;
+}
+
+/*
+ * Whether the SQL of the extension has a function of this name in damson_catalog: 1 for yes, 0 for no, 2 where that
+ * says nothing: there is no extension, or it is being made, updated, or moved by pg_upgrade.
+ */
+int			damson_sql_fits(const char *stamp);
+
+int
+damson_sql_fits(const char *stamp)
+{
+	Oid			schema;
+
+	if (creating_extension || IsBinaryUpgrade || !OidIsValid(get_extension_oid("damson", true)))
+		return 2;
+	schema = get_namespace_oid("damson_catalog", true);
+	return OidIsValid(schema) &&
+		SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum(stamp), PointerGetDatum(buildoidvector(NULL, 0)),
+							  ObjectIdGetDatum(schema));
+}
+
+/* Whether a function is one of the library's. */
+bool		damson_is_ours(Oid function);
+
+bool
+damson_is_ours(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		ours = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		ours = form->prolang == ClanguageId &&
+			(form->pronamespace == get_namespace_oid("damson", true) ||
+			 form->pronamespace == get_namespace_oid("damson_catalog", true));
+		ReleaseSysCache(tuple);
+	}
+	return ours;
 }
 
 /* Whether a user has the rights of a role, as pg_has_role(..., 'USAGE'). */

@@ -71,6 +71,8 @@ guarded! {
     fn damson_timestamp(utf8: *const c_char, len: usize) -> i64;
     fn damson_schema_owner(name: *const c_char) -> Oid;
     fn damson_has_role(user: Oid, role: Oid) -> bool;
+    fn damson_sql_fits(stamp: *const c_char) -> c_int;
+    fn damson_is_ours(function: Oid) -> bool;
     fn damson_row_at(table: Oid, block: u32, offset: u16, out: *mut c_char, room: usize) -> usize;
 }
 

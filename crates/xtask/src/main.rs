@@ -16,6 +16,7 @@ mod package;
 mod reference;
 mod server;
 mod sql;
+mod stamp;
 mod test;
 mod tree;
 

@@ -5,6 +5,7 @@ use crate::build;
 use crate::failure::{Context, Result};
 use crate::options::Options;
 use crate::server::Server;
+use crate::stamp;
 use crate::tree::{Tree, VERSION};
 use object::{Object, ObjectSection};
 use pgrx_sql_entity_graph::section::{decode_entities, is_schema_section_name};
@@ -41,5 +42,7 @@ pub fn of_library(tree: &Tree, library: &Path) -> Result<String> {
     entities.extend(decode_entities(section.data().context(named)?).context(named)?);
     let graph = PgrxSql::build(entities.into_iter(), "damson".to_string(), false)
         .map_err(|report| format!("the SQL of {}: {report:#}", named()))?;
-    Ok(graph.to_sql().map_err(|report| format!("the SQL of {}: {report:#}", named()))?)
+    let script = graph.to_sql().map_err(|report| format!("the SQL of {}: {report:#}", named()))?;
+    let stamp = stamp::of(&tree.root).context(|| "src/api")?;
+    Ok(script.replace("@DAMSON_SQL_STAMP@", &stamp))
 }
