@@ -192,6 +192,11 @@ pub trait Learner: Send + Sync + 'static {
     ) -> Result<()> {
         Ok(())
     }
+    /// Appends what the model answers for the rows that a shard holds, in their order, where the shard knows it
+    /// already: exactly what `Model::score` gives. False where it does not.
+    fn outputs(_model: &Self::Model, _local: &Self::Local, _out: &mut Vec<f64>) -> bool {
+        false
+    }
     /// Decides on the next round from the sum of all shards.
     fn update(
         params: &Self::Params,
@@ -282,9 +287,10 @@ pub trait Algorithm: Send + Sync {
     fn resumes(&self) -> bool;
     /// Trains on the threads of the current rayon pool; gives the model's bytes.
     fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>> {
-        self.fit_from(params, schema, rows, None, cx)
+        Ok(self.fit_from(params, schema, rows, None, cx)?.0)
     }
-    /// The same, from the bytes of a model to go on from, where there is one.
+    /// The same, from the bytes of a model to go on from, where there is one. Gives also what the model answers for
+    /// the rows, where the training knows it already.
     fn fit_from(
         &self,
         params: &Values,
@@ -292,7 +298,7 @@ pub trait Algorithm: Send + Sync {
         rows: &dyn crate::run::Rows,
         from: Option<&[u8]>,
         cx: &Cx,
-    ) -> Result<Vec<u8>>;
+    ) -> Result<(Vec<u8>, Option<Vec<f64>>)>;
     /// Begins a training whose shards live elsewhere.
     fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>> {
         self.start_from(params, schema, None, cx)
@@ -380,12 +386,12 @@ impl<L: Learner> Algorithm for Erased<L> {
         rows: &dyn crate::run::Rows,
         from: Option<&[u8]>,
         cx: &Cx,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<(Vec<u8>, Option<Vec<f64>>)> {
         let params = L::params(params, schema)?;
         let state = begin::<L>(&params, schema, from, cx)?;
-        let model = crate::run::fit_from::<L>(&params, schema, rows, state, cx)?;
+        let (model, outputs) = crate::run::fit_from::<L>(&params, schema, rows, state, cx)?;
         model.validate(schema)?;
-        wire::encode(&model)
+        Ok((wire::encode(&model)?, outputs))
     }
 
     fn start_from(

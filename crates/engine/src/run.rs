@@ -186,17 +186,17 @@ pub fn block_rows(schema: &Schema) -> usize {
 
 /// Trains on the current rayon pool.
 pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<L::Model> {
-    fit_from::<L>(params, schema, rows, L::init(params, schema, cx)?, cx)
+    Ok(fit_from::<L>(params, schema, rows, L::init(params, schema, cx)?, cx)?.0)
 }
 
-/// The same, from a first state.
+/// The same, from a first state; with what the model answers for the rows, where the shards know it.
 pub fn fit_from<L: Learner>(
     params: &L::Params,
     schema: &Schema,
     rows: &dyn Rows,
     mut state: L::State,
     cx: &Cx,
-) -> Result<L::Model> {
+) -> Result<(L::Model, Option<Vec<f64>>)> {
     let block = block_rows(schema);
     let blocks = rows.len().div_ceil(block);
     let shards: Vec<Range<usize>> = match L::INFO.sharding {
@@ -245,7 +245,11 @@ pub fn fit_from<L: Learner>(
         }
         match L::update(params, state, total, cx)? {
             Step::Again(next) => state = next,
-            Step::Done(model) => return Ok(model),
+            Step::Done(model) => {
+                let mut outputs = vec![];
+                let known = locals.iter().all(|local| L::outputs(&model, local, &mut outputs));
+                return Ok((model, known.then_some(outputs)));
+            }
         }
     }
 }

@@ -226,6 +226,8 @@ pub(crate) struct Fitted {
     prepared: Prepared,
     schema: Schema,
     payload: Vec<u8>,
+    /// What the model answers for the rows it was fitted to, where the fit knew it.
+    outputs: Option<Vec<f64>>,
     pub(crate) decision: Decision,
     prepare_seconds: f64,
     pub(crate) fit_seconds: f64,
@@ -268,12 +270,17 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     }
     let parts = setting.parts()?;
     recorder.on.store(true, Ordering::Relaxed);
-    let fitted = setting.fit(recipe, &parts.train, cx)?;
+    let mut fitted = setting.fit(recipe, &parts.train, cx)?;
     recorder.on.store(false, Ordering::Relaxed);
 
     let start = Instant::now();
     let (name, rows) = if parts.test.is_empty() { ("train", &parts.train) } else { ("test", &parts.test) };
-    let found = setting.measure(recipe, &fitted, rows, cx)?;
+    // Rows that a decision was learnt from were not fitted to: then all are scored.
+    let known = fitted.outputs.take().filter(|o| name == "train" && o.len() == rows.len() * classes.max(1));
+    let found = match known {
+        Some(outputs) => setting.judge(&fitted, rows, outputs),
+        None => setting.measure(recipe, &fitted, rows, cx)?,
+    };
     metrics.extend(found.into_iter().map(|(metric, value)| Metric {
         split: name.into(),
         name: metric,
@@ -510,11 +517,13 @@ impl<'a> Setting<'a> {
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let from = init.map(|i| &i.payload[..]);
-        let payload = recipe.algorithm.fit_from(&recipe.params, &schema, &source, from, cx)?;
+        let (payload, outputs) = recipe.algorithm.fit_from(&recipe.params, &schema, &source, from, cx)?;
+        // Not so where rows were sorted, or are encoded otherwise to train than to score.
+        let outputs = outputs.filter(|_| !prepared.knows_rows() && self.target.task != Task::Ranking);
         let fit_seconds = start.elapsed().as_secs_f64();
         prepared.forget_training();
         let decision = Decision { class_weight: class_weight.unwrap_or_default(), ..Decision::default() };
-        Ok(Fitted { prepared, schema, payload, decision, prepare_seconds, fit_seconds })
+        Ok(Fitted { prepared, schema, payload, outputs, decision, prepare_seconds, fit_seconds })
     }
 
     /// Measures a fitted model on some rows.
@@ -535,13 +544,17 @@ impl<'a> Setting<'a> {
             let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
             return measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores);
         }
-        let mut scores = self.score(recipe, fitted, rows, cx)?;
+        Ok(self.judge(fitted, rows, self.score(recipe, fitted, rows, cx)?))
+    }
+
+    /// Measures what a fitted model answers for some rows.
+    fn judge(&self, fitted: &Fitted, rows: &[u32], mut scores: Vec<f64>) -> Vec<(String, f64)> {
         let classes = self.target.classes.len();
         fitted.decision.calibrate(classes, &mut scores);
         let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);
         let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
-        Ok(fitted.decision.measure(self.target.task, classes, &scores, roles))
+        fitted.decision.measure(self.target.task, classes, &scores, roles)
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.

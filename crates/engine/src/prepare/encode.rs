@@ -621,6 +621,11 @@ fn put_all<'a>(
 }
 
 impl Category {
+    /// Whether there are means that only training rows see.
+    pub fn knows_rows(&self) -> bool {
+        !self.cross.is_empty()
+    }
+
     /// Drops the means that only training rows see.
     pub fn forget_training(&mut self) {
         self.cross = vec![];

@@ -206,6 +206,11 @@ impl Prepared {
         self.encoders.iter().map(encoder).sum::<usize>() + self.inputs.len() * 64
     }
 
+    /// Whether rows are encoded otherwise to train on than to be scored: by means over other rows' targets.
+    pub fn knows_rows(&self) -> bool {
+        self.encoders.iter().any(|e| matches!(e, Encoder::Category(c) if c.knows_rows()))
+    }
+
     /// Drops what only the training rows need.
     pub fn forget_training(&mut self) {
         for e in &mut self.encoders {

@@ -167,6 +167,13 @@ impl Case {
         pool.install(|| self.fit()).unwrap_or_else(|e| panic!("{self}: {e}"))
     }
 
+    /// The model, and what its training knows of the rows.
+    pub fn fit_scored(&self, threads: usize) -> (Vec<u8>, Option<Vec<f64>>) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let fit = || self.algorithm.fit_from(&self.params, self.schema(), &self.table, None, &cx(&NEVER));
+        pool.install(fit).unwrap_or_else(|e| panic!("{self}: {e}"))
+    }
+
     /// The same data with some rows or values replaced.
     pub fn with(&self, table: Table) -> Case {
         Case { algorithm: self.algorithm, params: self.params.clone(), table }

@@ -75,6 +75,19 @@ fn repeats_with_the_same_seed() {
 }
 
 #[test]
+fn what_a_training_knows_of_its_rows_is_what_the_model_answers() {
+    let mut known = 0;
+    for case in cases(3_000) {
+        let (model, outputs) = case.fit_scored(3);
+        if let Some(outputs) = outputs {
+            known += 1;
+            assert_eq!(outputs, case.scores(&model), "{case}");
+        }
+    }
+    assert!(known > 0, "no learner knows its rows");
+}
+
+#[test]
 fn losing_what_shards_kept_costs_no_bit() {
     for case in cases(20_000) {
         let (n, block) = (case.table.len(), block_rows(case.schema()));

@@ -2,7 +2,7 @@
 //! of targets and residuals, the threshold of `goss`.
 
 use super::histogram::{Layout, Units};
-use super::loss::{self, FewLosses};
+use super::loss::{self, BLOCK, Block, FewLosses};
 use super::objective::Objective;
 use super::params::Params;
 use super::rank::Queries;
@@ -12,9 +12,6 @@ use super::{Partial, State};
 use crate::error::Result;
 use crate::learner::Cx;
 use std::ops::Range;
-
-/// Rows between two looks at the stop flag.
-const BLOCK: usize = 256;
 
 impl Local {
     /// The rows by query.
@@ -38,7 +35,8 @@ impl Local {
         let class = self.trees % k;
         self.derived.resize(self.rows, [0.0; 2]);
         if k > 1 && class == 0 {
-            self.chances.resize(self.rows * k, 0.0);
+            self.chances.resize(k, vec![]);
+            self.chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
         }
         // Ranks are those at the start of the round of trees.
         let rank = params.goss.is_some() && (class == 0 || self.importance.is_empty());
@@ -54,29 +52,34 @@ impl Local {
                     few.add(loss * per_unit, self.held_out.get(row as usize) == Some(&true));
                     partial.losses.add(&few);
                 };
-                queries.derive(&params.rank, &self.y, &self.scores, &mut self.derived, lacks, cx)?;
+                queries.derive(&params.rank, &self.y, &self.scores[0], &mut self.derived, lacks, cx)?;
             }
         }
+        let mut block = Block::default();
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
             let mut few = FewLosses::default();
-            for i in from..(from + BLOCK).min(self.rows) {
+            let rows = from..(from + BLOCK).min(self.rows);
+            if k > 1 && class == 0 {
+                let chances = self.chances.iter_mut().map(|c| &mut c[rows.clone()]);
+                loss::softmax(self.scores.iter().map(|s| &s[rows.clone()]), chances, &mut block);
+                block.lose(&self.y[rows.clone()], |row, class| self.scores[class][from + row]);
+            }
+            for i in rows {
                 let w = self.weight.get(i).copied().unwrap_or(1.0);
                 let y = self.y[i];
                 let ([g, h], loss) = match params.objective {
                     Objective::Lambdarank => (self.derived[i], 0.0),
                     Objective::Softmax(_) => {
-                        let scores = &self.scores[i * k..(i + 1) * k];
-                        let chances = &mut self.chances[i * k..(i + 1) * k];
-                        let loss = if class == 0 { loss::softmax(scores, y as usize, chances) } else { 0.0 };
+                        let derived = |c: usize| softmax(self.chances[c][i], c, k, y);
                         if rank {
-                            let pairs = (0..k).map(|c| softmax(chances, c, y));
+                            let pairs = (0..k).map(derived);
                             self.importance[i] = pairs.map(|[g, h]| (g * h).abs()).sum::<f64>() * w * w;
                         }
-                        (softmax(chances, class, y), loss)
+                        (derived(class), block.loss(i - from))
                     }
                     objective => {
-                        let [g, h, loss] = objective.derive(self.scores[i], y);
+                        let [g, h, loss] = objective.derive(self.scores[0][i], y);
                         ([g, h], loss)
                     }
                 };
@@ -93,7 +96,7 @@ impl Local {
                     }
                     partial.max_importance = partial.max_importance.max(self.importance[i]);
                 }
-                let residual = y - self.scores[i * k];
+                let residual = y - self.scores[0][i];
                 partial.residuals = [partial.residuals[0].min(residual), partial.residuals[1].max(residual)];
             }
             partial.losses.add(&few);
@@ -179,7 +182,7 @@ impl Local {
                     cells.count(
                         search,
                         *range,
-                        self.y[row] - self.scores[row],
+                        self.y[row] - self.scores[0][row],
                         self.weight_units(state, row),
                     );
                 }
@@ -217,8 +220,8 @@ impl Local {
 }
 
 /// Derivatives of the log loss by one class's score.
-fn softmax(chances: &[f32], class: usize, y: f64) -> [f64; 2] {
-    let (p, k) = (f64::from(chances[class]), chances.len() as f64);
+fn softmax(chance: f32, class: usize, k: usize, y: f64) -> [f64; 2] {
+    let (p, k) = (f64::from(chance), k as f64);
     let g = if y as usize == class { p - 1.0 } else { p };
     [g, p * (1.0 - p) * (k / (k - 1.0))]
 }

@@ -7,6 +7,8 @@
 use super::super::trees::bins::Bins;
 use super::super::trees::nodes::{BinSet, has};
 use super::lanes::{self, Lanes};
+use super::loss::renew;
+use crate::dense;
 use crate::error::Result;
 use crate::learner::Cx;
 use serde::{Deserialize, Serialize};
@@ -88,19 +90,36 @@ impl Units {
 
     /// Packs a row's derivatives. Where bits are few, `noise` (32 random bits) decides how they are rounded, so that
     /// sums of many small ones keep their value.
-    #[inline]
+    #[inline(always)]
     pub fn pack(&self, g: f64, h: f64, noise: u32) -> i64 {
-        // Adding a whole number makes the value positive, so that cutting it off rounds down.
-        const LIFT: f64 = (1u64 << 40) as f64;
+        // Units are powers of two: their inverses are exact.
+        let (g, h) = (g * (1.0 / self.g), h * (1.0 / self.h));
         if self.constant {
-            let g = (g * (1.0 / self.g) + (LIFT + 0.5)) as i64 - LIFT as i64;
-            return g << 13 | 1;
+            return whole(g) << 13 | 1;
         }
-        const SHARE: f64 = 1.0 / 65536.0;
-        let g = (g * (1.0 / self.g) + (LIFT + f64::from(noise >> 16) * SHARE)) as i64 - LIFT as i64;
-        let h = (h * (1.0 / self.h) + f64::from(noise & 0xffff) * SHARE) as i64;
-        (g << 32) + h
+        // To the nearest whole number after this is added: down after half of one more.
+        let lift = |bits: u32| f64::from(bits as i32) * (1.0 / 65536.0) - 0.5;
+        (whole(g + lift(noise >> 16)) << 32) + whole(h + lift(noise & 0xffff)).max(0)
     }
+
+    /// As `pack`, for rows whose random bits `salt` makes new.
+    pub fn pack_rows(&self, g: &[f64], h: &[f64], noise: &[u32], salt: u64, packed: &mut [i64]) {
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                for (((g, h), noise), packed) in g.iter().zip(h).zip(noise).zip(packed) {
+                    *packed = self.pack(*g, *h, renew(*noise, salt));
+                }
+            },
+        );
+    }
+}
+
+/// To the nearest whole number, of numbers below `2^51`, in a way that vectors have.
+#[inline(always)]
+fn whole(x: f64) -> i64 {
+    const MAGIC: f64 = 6_755_399_441_055_744.0;
+    (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i64
 }
 
 /// Where each useful feature's bins stand in a histogram of pairs.

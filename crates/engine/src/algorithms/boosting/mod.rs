@@ -253,6 +253,10 @@ impl Learner for Boosting {
         local.finish(params, state, partial, cx)
     }
 
+    fn outputs(model: &Boosted, local: &Local, out: &mut Vec<f64>) -> bool {
+        local.outputs(model, out)
+    }
+
     fn update(params: &Params, mut state: State, total: Partial, cx: &Cx) -> Result<Step<State, Boosted>> {
         match state.phase {
             Phase::Sketch => state.sketched(params, total)?,

@@ -104,6 +104,24 @@ impl Boosted {
         self.walk = OnceLock::new();
     }
 
+    /// Makes outputs of raw scores, which stand first in each row's place.
+    pub fn answer(&self, out: &mut [f64]) {
+        let width = self.outputs();
+        match self.link {
+            Link::Identity => {}
+            // A prediction too large for a number is the largest one.
+            Link::Log => out.iter_mut().for_each(|v| *v = v.exp().min(f64::MAX)),
+            Link::Logit => {
+                for row in out.chunks_exact_mut(2) {
+                    let p = 1.0 / (1.0 + (-row[0]).exp());
+                    row[0] = 1.0 - p;
+                    row[1] = p;
+                }
+            }
+            Link::Softmax => out.chunks_exact_mut(width).for_each(softmax),
+        }
+    }
+
     /// Drops the trees of the rounds from `rounds` on.
     pub fn truncate(&mut self, rounds: usize) {
         self.walk = OnceLock::new();
@@ -131,19 +149,7 @@ impl Model for Boosted {
                 None => self.add_trees(0, self.trees.len(), chunk.x, chunk.width(), out, width),
             }
         }
-        match self.link {
-            Link::Identity => {}
-            // A prediction too large for a number is the largest one.
-            Link::Log => out.iter_mut().for_each(|v| *v = v.exp().min(f64::MAX)),
-            Link::Logit => {
-                for row in out.chunks_exact_mut(2) {
-                    let p = 1.0 / (1.0 + (-row[0]).exp());
-                    row[0] = 1.0 - p;
-                    row[1] = p;
-                }
-            }
-            Link::Softmax => out.chunks_exact_mut(width).for_each(softmax),
-        }
+        self.answer(out);
         Ok(())
     }
 

@@ -7,18 +7,17 @@
 use super::super::trees::sketch::{self, Cell, Tally};
 use super::grow::{Side, Split};
 use super::histogram::{Layout, Panels, Question, Units};
-use super::loss::{self, Facts, FewLosses};
+use super::loss::{self, BLOCK, Block, Facts};
+use super::model::Boosted;
 use super::objective::Objective;
 use super::params::Params;
 use super::rank::Queries;
 use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
-use crate::learner::Cx;
+use crate::learner::{Cx, Model};
 use crate::schema::Chunk;
 use std::ops::Range;
 
-/// Rows that are worked on between two looks at the stop flag, and column by column.
-const BLOCK: usize = 256;
 
 /// A shard's cache.
 #[derive(Default)]
@@ -45,11 +44,11 @@ pub struct Local {
     pub(super) importance: Vec<f64>,
     /// The number of the row at each place where numbering starts anew.
     pub(super) numbers: Vec<(usize, u64)>,
-    /// Raw scores, one a row and class, after `trees` trees.
-    pub(super) scores: Vec<f64>,
+    /// Raw scores of the rows after `trees` trees, for each class.
+    pub(super) scores: Vec<Vec<f64>>,
     pub(super) trees: usize,
-    /// Probabilities of three or more classes at the start of the round of trees.
-    pub(super) chances: Vec<f32>,
+    /// Probabilities of three or more classes at the start of the round of trees, for each class.
+    pub(super) chances: Vec<Vec<f32>>,
     /// The tree in growth: its number, packed gradients, rows by node, and the splits made so far.
     pub(super) tree: Option<usize>,
     pub(super) packed: Vec<i64>,
@@ -166,15 +165,24 @@ impl Local {
         let trees = state.model.trees.len();
         let start = trees / k * k;
         if trees > 0 {
-            let begin = self.scores.len();
-            self.scores.extend((0..chunk.rows).flat_map(|_| state.model.base.iter().copied()));
-            let scores = &mut self.scores[begin..];
-            for (x, scores) in chunk.x.chunks(BLOCK * width).zip(scores.chunks_mut(BLOCK * k)) {
+            self.scores.resize(k, vec![]);
+            self.chances.resize(if start < trees { k } else { 0 }, vec![]);
+            for (at, x) in chunk.x.chunks(BLOCK * width).enumerate() {
                 cx.check()?;
-                state.model.add_trees(0, start, x, width, scores, k);
+                let rows = BLOCK.min(chunk.rows - at * BLOCK);
+                let mut scores: Vec<f64> = (0..rows).flat_map(|_| state.model.base.iter().copied()).collect();
+                state.model.add_trees(0, start, x, width, &mut scores, k);
                 if start < trees {
-                    self.chances.extend(scores.chunks_exact(k).flat_map(loss::chances));
-                    state.model.add_trees(start, trees, x, width, scores, k);
+                    let begin = from + at * BLOCK;
+                    let columns: Vec<Vec<f64>> =
+                        (0..k).map(|c| scores.iter().skip(c).step_by(k).copied().collect()).collect();
+                    self.chances.iter_mut().for_each(|c| c.resize(begin + rows, 0.0));
+                    let chances = self.chances.iter_mut().map(|c| &mut c[begin..]);
+                    loss::softmax(columns.iter().map(|c| &c[..]), chances, &mut Block::default());
+                    state.model.add_trees(start, trees, x, width, &mut scores, k);
+                }
+                for (class, column) in self.scores.iter_mut().enumerate() {
+                    column.extend(scores.iter().skip(class).step_by(k));
                 }
             }
         }
@@ -212,8 +220,8 @@ impl Local {
             Phase::Base => return self.search_targets(state, partial, cx),
             _ => {}
         }
-        if self.scores.len() != self.rows * state.model.base.len() {
-            self.scores = (0..self.rows).flat_map(|_| state.model.base.iter().copied()).collect();
+        if self.scores.is_empty() {
+            self.scores = state.model.base.iter().map(|base| vec![*base; self.rows]).collect();
         }
         if self.trees < state.model.trees.len() {
             self.add_grown_tree(state, cx)?;
@@ -247,19 +255,36 @@ impl Local {
         }
     }
 
+    /// Appends what a finished model answers for the rows, unless it is not the one that the scores are of.
+    pub fn outputs(&self, model: &Boosted, out: &mut Vec<f64>) -> bool {
+        let known = self.ready && self.trees == model.trees.len() && self.scores.len() == model.base.len();
+        if known {
+            let width = model.outputs();
+            let begin = out.len();
+            out.resize(begin + self.rows * width, 0.0);
+            for (class, scores) in self.scores.iter().enumerate() {
+                let places = out[begin + class..].iter_mut().step_by(width);
+                places.zip(scores).for_each(|(out, score)| *out = *score);
+            }
+            model.answer(&mut out[begin..]);
+        }
+        known
+    }
+
     fn sum_targets(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
         let mut first = vec![];
         if params.objective == Objective::Lambdarank {
             first.resize(self.rows, 0.0);
             self.queries(params).firsts().for_each(|row| first[row as usize] = 1.0);
         }
-        let k = state.model.base.len();
         for (i, y) in self.y.iter().enumerate() {
             if i % 4096 == 0 {
                 cx.check()?;
             }
             // Scores are there already where a training goes on from a model.
-            if let (1, Some(score)) = (k, self.scores.get(i)) {
+            if let [scores] = &self.scores[..]
+                && let Some(score) = scores.get(i)
+            {
                 let w = self.weight.get(i).copied().unwrap_or(1.0);
                 partial.max_gradient = partial.max_gradient.max(((score - y) * w).abs());
             }
@@ -272,24 +297,24 @@ impl Local {
 
     /// Adds the values of the tree that has just been grown, by the places of its leaves' rows.
     fn add_grown_tree(&mut self, state: &State, cx: &Cx) -> Result<()> {
-        let k = state.model.base.len();
-        let class = self.trees % k;
+        let class = self.trees % state.model.base.len();
+        let scores = &mut self.scores[class][..];
         for (node, value) in &state.finished {
             cx.check()?;
             let rows = self.nodes.get(*node as usize).cloned();
             for row in rows.and_then(|r| self.order.get(r)).unwrap_or_default() {
-                self.scores[*row as usize * k + class] += value;
+                scores[*row as usize] += value;
             }
         }
         if self.order.len() < self.rows {
-            self.walk_others(state, k, class, cx)?;
+            self.walk_others(state, class, cx)?;
         }
         self.trees += 1;
         Ok(())
     }
 
     /// Rows that the tree did not learn from walk down its splits.
-    fn walk_others(&mut self, state: &State, k: usize, class: usize, cx: &Cx) -> Result<()> {
+    fn walk_others(&mut self, state: &State, class: usize, cx: &Cx) -> Result<()> {
         let mut values: Vec<Option<f64>> = vec![None; self.splits.len() * 2 + 1];
         let mut split_of: Vec<Option<usize>> = vec![None; self.splits.len() * 2 + 1];
         for (node, value) in &state.finished {
@@ -311,7 +336,7 @@ impl Local {
                 let Some(s) = split_of[node] else { break };
                 node = 1 + 2 * s + usize::from(!self.panels.goes_left(&questions[s], row as u32));
             }
-            self.scores[row * k + class] += values[node].unwrap_or(0.0);
+            self.scores[class][row] += values[node].unwrap_or(0.0);
         }
         Ok(())
     }
@@ -329,43 +354,45 @@ impl Local {
         self.packed.resize(self.rows, 0);
         self.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
         if k > 1 && class == 0 {
-            self.chances.resize(self.rows * k, 0.0);
+            self.chances.resize(k, vec![]);
+            self.chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
         }
         let salt = loss::salt(cx.seed, self.trees);
         let per_unit = 1.0 / state.facts.loss_unit(params.objective);
+        let mut block = Block::default();
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
-            let mut few = FewLosses::default();
-            for i in from..(from + BLOCK).min(self.rows) {
-                let w = self.weight.get(i).copied().unwrap_or(1.0);
-                let held_out = self.held_out.get(i) == Some(&true);
-                let (y, noise) = (self.y[i], loss::renew(self.noise[i], salt));
-                let (g, h, loss) = match params.objective {
-                    Objective::Squared => {
-                        let g = self.scores[i] - y;
-                        (g, 1.0, g * g)
+            let rows = from..(from + BLOCK).min(self.rows);
+            let y = &self.y[rows.clone()];
+            match params.objective {
+                Objective::Squared => block.squared(&self.scores[0][rows.clone()], y),
+                Objective::Logistic => block.logistic(&self.scores[0][rows.clone()], y),
+                _ => {
+                    if class == 0 {
+                        let chances = self.chances.iter_mut().map(|c| &mut c[rows.clone()]);
+                        loss::softmax(self.scores.iter().map(|s| &s[rows.clone()]), chances, &mut block);
+                        block.lose(y, |row, class| self.scores[class][from + row]);
                     }
-                    Objective::Logistic => loss::logistic(self.scores[i], y),
-                    _ => {
-                        let scores = &self.scores[i * k..(i + 1) * k];
-                        let chances = &mut self.chances[i * k..(i + 1) * k];
-                        let loss = if class == 0 { loss::softmax(scores, y as usize, chances) } else { 0.0 };
-                        let p = f64::from(chances[class]);
-                        let g = if y as usize == class { p - 1.0 } else { p };
-                        (g, p * (1.0 - p) * (k as f64 / (k as f64 - 1.0)), loss)
-                    }
-                };
-                if class == 0 {
-                    few.add(loss * w * per_unit, held_out);
-                    partial.max_gradient = partial.max_gradient.max((g * w).abs());
-                }
-                if units.low > 0 {
-                    [self.packed[i], self.packed_low[i]] = units.pack_finer(g * w, h * w);
-                } else {
-                    self.packed[i] = units.pack(g * w, h * w, noise);
+                    block.softmax(&self.chances[class][rows.clone()], y, class, k);
                 }
             }
-            partial.losses.add(&few);
+            if let Some(weight) = self.weight.get(rows.clone()).filter(|w| !w.is_empty()) {
+                block.weigh(weight);
+            }
+            if class == 0 {
+                let held_out = self.held_out.get(rows.clone()).unwrap_or_default();
+                partial.losses.add(&block.few(rows.len(), per_unit, held_out));
+                partial.max_gradient = partial.max_gradient.max(block.max_gradient(rows.len()));
+            }
+            if units.low > 0 {
+                let packed = self.packed[rows.clone()].iter_mut().zip(&mut self.packed_low[rows]);
+                for ((high, low), (g, h)) in packed.zip(block.derivatives()) {
+                    [*high, *low] = units.pack_finer(g, h);
+                }
+            } else {
+                let noise = &self.noise[rows.clone()];
+                units.pack_rows(&block.g, &block.h, noise, salt, &mut self.packed[rows]);
+            }
         }
         self.plant(params, state, round, cx)
     }
