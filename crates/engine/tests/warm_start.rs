@@ -33,7 +33,8 @@ fn values(json: &str) -> Values {
 
 fn fit(table: &Table, params: &str, from: Option<&[u8]>, threads: usize) -> Result<Vec<u8>> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| boosting().fit_from(&values(params), table.schema(), table, from, &cx(5)))
+    let fit = || boosting().fit_from(&values(params), table.schema(), table, from, &cx(5));
+    Ok(pool.install(fit)?.0)
 }
 
 /// The same with shards that forget everything between rounds.

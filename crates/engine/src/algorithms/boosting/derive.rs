@@ -1,7 +1,6 @@
 //! What a shard does for objectives that hold their derivatives a row, and for values that are searched for: quantiles
 //! of targets and residuals, the threshold of `goss`.
 
-use super::histogram::{Layout, Units};
 use super::loss::{self, BLOCK, Block, FewLosses};
 use super::objective::Objective;
 use super::params::Params;
@@ -9,9 +8,8 @@ use super::rank::Queries;
 use super::select::Cells;
 use super::shard::Local;
 use super::{Partial, State};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::learner::Cx;
-use std::ops::Range;
 
 impl Local {
     /// The rows by query.
@@ -107,9 +105,12 @@ impl Local {
 
     /// Rounds derivatives to integers; those of rows that stand for others count for them, too.
     pub(super) fn pack(&mut self, state: &State, cx: &Cx) -> Result<()> {
-        let units = &state.growth.units;
-        self.packed.resize(self.rows, 0);
-        self.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
+        let (Some(tree), Some(growth)) = (self.growing.first_mut(), state.growth.first()) else {
+            return Err(Error::internal("no tree is in growth"));
+        };
+        let units = &growth.units;
+        tree.packed.resize(self.rows, 0);
+        tree.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
         let salt = loss::salt(cx.seed, self.trees);
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
@@ -121,9 +122,9 @@ impl Local {
                 }
                 let [g, h] = self.derived[i];
                 if units.low > 0 {
-                    [self.packed[i], self.packed_low[i]] = units.pack_finer(g, h);
+                    [tree.packed[i], tree.packed_low[i]] = units.pack_finer(g, h);
                 } else {
-                    self.packed[i] = units.pack(g, h, loss::renew(self.noise[i], salt));
+                    tree.packed[i] = units.pack(g, h, loss::renew(self.noise[i], salt));
                 }
             }
         }
@@ -176,7 +177,7 @@ impl Local {
         let mut cells = Cells::new(&state.ranges);
         for (search, (leaf, range)) in state.leaves.iter().zip(&state.ranges).enumerate() {
             let Some(range) = range else { continue };
-            for rows in self.rows_of(*leaf).chunks(4096) {
+            for rows in self.growing.first().map_or(&[][..], |t| t.rows_of(*leaf)).chunks(4096) {
                 cx.check()?;
                 for row in rows.iter().map(|r| *r as usize) {
                     cells.count(
@@ -190,32 +191,6 @@ impl Local {
         }
         partial.cells = cells;
         Ok(())
-    }
-
-    /// The sums by bin of the rows at these places, whose packed derivatives were added; of finer derivatives the low
-    /// parts are added here.
-    pub(super) fn summed(
-        &mut self,
-        rows: Range<usize>,
-        units: &Units,
-        layout: &Layout,
-        cx: &Cx,
-    ) -> Result<Vec<i64>> {
-        let mut sums = self.panels.take(units, layout);
-        if units.low > 0 {
-            for rows in self.order.get(rows).unwrap_or_default().chunks(BLOCK) {
-                cx.check()?;
-                self.panels.add(rows.iter().copied(), &self.packed_low, units, layout);
-            }
-            let low = self.panels.take(units, layout);
-            sums.iter_mut().zip(low).for_each(|(sum, low)| *sum = (*sum << units.low) + low);
-        }
-        Ok(sums)
-    }
-
-    fn rows_of(&self, leaf: u32) -> &[u32] {
-        let range = self.nodes.get(leaf as usize).cloned();
-        range.and_then(|r| self.order.get(r)).unwrap_or_default()
     }
 }
 

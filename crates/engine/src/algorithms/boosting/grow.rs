@@ -341,7 +341,7 @@ impl Nodes {
     }
 
     /// Adds the finished tree to the model. Gives the values of its leaves by node, for the shards' scores.
-    pub fn harvest(&mut self, params: &Params, bins: &[Bins], trees: &mut Trees) -> Vec<(u32, f64)> {
+    pub fn harvest(&self, params: &Params, bins: &[Bins], trees: &mut Trees) -> Vec<(u32, f64)> {
         let layout = Layout::new(bins);
         let Order { chosen, .. } = self.best_first(params, 1);
         let mut split = vec![false; self.nodes.len()];

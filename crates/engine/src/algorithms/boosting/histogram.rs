@@ -76,6 +76,12 @@ impl Units {
         Units { g: self.g * share, h: self.h * share, low, ..self }
     }
 
+    /// The same, with fewer bits.
+    pub fn coarser(self, bits: u32) -> Units {
+        let times = 2f64.powi(bits as i32);
+        Units { g: self.g * times, h: self.h * times, ..self }
+    }
+
     /// As `pack`, for `finer` units: the high parts and the low parts.
     pub fn pack_finer(&self, g: f64, h: f64) -> [i64; 2] {
         let [g, h] = [(g / self.g).round() as i64, (h / self.h).round() as i64];
@@ -238,8 +244,10 @@ impl Panels {
         }
         self.pending += rows.len();
         let stride = self.lanes.stride();
-        for (panel, sums) in self.sums.chunks_mut(PANEL).enumerate() {
-            by_width!(sums.len(), add_rows(&self.bins, stride, panel * PANEL, rows, g, sums));
+        // Panels of like width: each one's sums are to stay in the first cache.
+        let width = stride.div_ceil(stride.div_ceil(PANEL).max(1)).next_multiple_of(4);
+        for (panel, sums) in self.sums.chunks_mut(width.max(4)).enumerate() {
+            by_width!(sums.len(), add_rows(&self.bins, stride, panel * width, rows, g, sums));
         }
     }
 

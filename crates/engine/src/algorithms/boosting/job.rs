@@ -13,10 +13,14 @@ use super::select::{self, Search, Sought};
 use super::{Partial, Phase, Sample, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Step};
+use rayon::prelude::*;
 
 /// Up to so many rows, gradients have 33 bits instead of 19, for 19 leave a trace in leaf values. On more rows the
 /// rounding, which is fair, averages out, and a second pass to sum more bits would take longer.
 const FEW: u64 = 20_000;
+
+/// Bits by which the gradients of many classes are coarser on more rows.
+const COARSER: u32 = 4;
 
 impl State {
     /// Begins with the trees of a model.
@@ -215,7 +219,11 @@ impl State {
         // Without a bound, one row's derivatives may dwarf all others'.
         let finer = rows <= FEW || !params.objective.bounded();
         let units = if finer { units.finer(rows) } else { units };
-        self.growth = Growth { units, ..Growth::default() };
+        // Of many classes most rows belong clearly to others: with coarser units their derivatives are mostly 0, and
+        // such rows need no sums.
+        let units = if params.objective.scores() > 2 && rows > FEW { units.coarser(COARSER) } else { units };
+        let count = params.abreast(self.model.trees.len());
+        self.growth = vec![Growth { units, ..Growth::default() }; count];
         self.phase = Phase::Root;
     }
 
@@ -263,34 +271,59 @@ impl State {
 
     /// The root's sums are in.
     pub(super) fn rooted(&mut self, params: &Params, total: Partial, cx: &Cx) -> Result<()> {
-        let (Some(histogram), Some(rows)) = (total.histograms.into_iter().next(), total.rows.first()) else {
-            return Err(Error::internal("the shards did not sum the root"));
-        };
-        let allowed = self.features(params, cx);
-        let salt = loss::mix(loss::mix(cx.seed, 1 << 40), self.model.trees.len() as u64);
-        self.job.nodes = Nodes::root(histogram, *rows, allowed, salt, &self.growth, params, &self.bins);
+        if total.histograms.len() != self.growth.len() || total.rows.len() != self.growth.len() {
+            return Err(Error::internal("the shards did not sum the roots"));
+        }
+        let roots = total.histograms.into_par_iter().zip(total.rows).zip(&self.growth).enumerate();
+        let nodes = roots.map(|(i, ((histogram, rows), growth))| {
+            let tree = self.model.trees.len() + i;
+            let salt = loss::mix(loss::mix(cx.seed, 1 << 40), tree as u64);
+            let allowed = self.features(params, tree, cx);
+            Nodes::root(histogram, rows, allowed, salt, growth, params, &self.bins)
+        });
+        self.job.nodes = nodes.collect();
         Ok(())
     }
 
-    /// The features that this tree may use; empty for all.
-    fn features(&self, params: &Params, cx: &Cx) -> Vec<bool> {
+    /// The children of the last splits are in.
+    pub(super) fn split(&mut self, params: &Params, total: Partial) -> Result<()> {
+        let State { growth, job, bins, .. } = self;
+        let (mut histograms, mut rows) = (total.histograms.into_iter(), total.rows.into_iter());
+        let found: Vec<(Vec<Vec<i64>>, Vec<u64>)> = growth
+            .iter()
+            .map(|growth| growth.splits.len() - growth.wanted)
+            .map(|new| (histograms.by_ref().take(new).collect(), rows.by_ref().take(new).collect()))
+            .collect();
+        let trees = job.nodes.par_iter_mut().zip(growth).zip(found).with_max_len(1);
+        trees
+            .map(|((nodes, growth), (histograms, rows))| nodes.take(histograms, &rows, growth, params, bins))
+            .collect()
+    }
+
+    /// The features that a tree may use; empty for all.
+    fn features(&self, params: &Params, tree: usize, cx: &Cx) -> Vec<bool> {
         let useful = self.bins.iter().filter(|b| b.useful()).count();
         if params.feature_fraction >= 1.0 || useful == 0 {
             return vec![];
         }
-        let stream = !(self.model.trees.len() as u64);
+        let stream = !(tree as u64);
         let mut allowed = vec![true; useful];
         grow::choose(&mut allowed, params.feature_fraction, |f| loss::draw(cx.seed, stream, f));
         allowed
     }
 
-    /// Splits the next nodes; or ends the tree, or first has its leaves' values searched for.
+    /// Splits the next nodes; or ends the trees, or first has its leaves' values searched for.
     pub(super) fn grown(mut self, params: &Params, cx: &Cx) -> Result<Step<State, Boosted>> {
         self.phase = Phase::Grow;
-        if self.job.nodes.plan(&mut self.growth, params) {
+        let mut again = false;
+        for (nodes, growth) in self.job.nodes.iter_mut().zip(&mut self.growth) {
+            again |= nodes.plan(growth, params);
+        }
+        if again {
             return Ok(Step::Again(self));
         }
-        self.leaves = self.job.nodes.leaves(params);
+        // Objectives of several scores search no quantiles.
+        self.leaves = self.job.nodes.first().map_or(vec![], |nodes| nodes.leaves(params));
         match params.objective.leaf_quantile() {
             Some(alpha) if !self.leaves.is_empty() => {
                 let [low, high] = self.job.residuals;
@@ -302,16 +335,20 @@ impl State {
         }
     }
 
-    /// Takes the finished tree into the model; and begins the next one, or ends the training.
+    /// Takes the finished trees into the model; and begins the next ones, or ends the training.
     pub(super) fn harvested(mut self, params: &Params, cx: &Cx) -> Result<Step<State, Boosted>> {
-        self.finished = self.job.nodes.harvest(params, &self.bins, &mut self.model.trees);
+        let State { job, bins, model, .. } = &mut self;
+        let finished = job.nodes.iter().map(|nodes| nodes.harvest(params, bins, &mut model.trees));
+        self.finished = finished.collect();
         if u32::try_from(self.model.trees.nodes.len()).is_err() {
             let message = "the trees have more than 4294967295 nodes";
             return Err(Error::new(Kind::Parameter, message).hint("Lower n_estimators or num_leaves."));
         }
         let k = params.objective.scores();
-        self.job.idle = if self.finished.len() == 1 { self.job.idle + 1 } else { 0 };
-        let largest = self.finished.iter().map(|f| f.1.abs()).fold(0.0, f64::max);
+        for leaves in &self.finished {
+            self.job.idle = if leaves.len() == 1 { self.job.idle + 1 } else { 0 };
+        }
+        let largest = self.finished.iter().flatten().map(|f| f.1.abs()).fold(0.0, f64::max);
         self.job.max_gradient += largest * self.facts.w_max;
         if !self.model.trees.len().is_multiple_of(k) {
             self.begin(params);

@@ -379,8 +379,7 @@ pub fn softmax<'a>(
                 max.iter_mut().zip(scores).for_each(|(max, s)| *max = if *s > *max { *s } else { *max });
             }
             for (scores, chances) in scores.zip(&mut chances) {
-                for (((s, max), sum), chance) in
-                    scores.iter().zip(&max).zip(&mut sum).zip(chances.iter_mut())
+                for (((s, max), sum), chance) in scores.iter().zip(&max).zip(&mut sum).zip(chances.iter_mut())
                 {
                     let e = dense::exp(s - max);
                     *sum += e;

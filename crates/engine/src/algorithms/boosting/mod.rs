@@ -15,7 +15,8 @@
 //!
 //! - [`super::trees`] counts values, turns them into bytes, and holds grown trees; [`histogram`] sums gradients over
 //!   bytes that [`lanes`] may let features share; [`split`] finds splits;
-//! - [`job`] decides on rounds, [`grow`] on a tree, [`shard`] and [`mod@derive`] do the shard's part; [`model`] scores;
+//! - [`job`] decides on rounds, [`grow`] on a tree; [`shard`], [`mod@tree`] and [`mod@derive`] do the shard's part;
+//!   [`model`] scores;
 //! - [`objective`] has the losses, [`rank`] that of rankings, [`loss`] sums them, [`select`] finds quantiles.
 
 mod declared;
@@ -32,6 +33,7 @@ mod rank;
 mod select;
 mod shard;
 mod split;
+mod tree;
 
 use super::trees::bins::Bins;
 use super::trees::sketch::{Counts, Refine, add_all};
@@ -90,9 +92,10 @@ pub struct State {
     facts: Facts,
     bins: Vec<Bins>,
     model: Boosted,
-    growth: Growth,
-    /// The leaves of the model's last tree, by its numbers in growth.
-    finished: Vec<(u32, f64)>,
+    /// The trees in growth: one, or those of several classes.
+    growth: Vec<Growth>,
+    /// The leaves of the model's last trees, by their numbers in growth: of those that grew together.
+    finished: Vec<Vec<(u32, f64)>>,
     /// The leaves of the tree in growth, once it is known.
     leaves: Vec<u32>,
     /// Where values are searched for.
@@ -111,7 +114,7 @@ struct Work {
     counts: Vec<Counts>,
     refined: usize,
     targets: Targets,
-    nodes: Nodes,
+    nodes: Vec<Nodes>,
     /// Trees without a split in this round of trees.
     idle: usize,
     /// A bound of first derivatives.
@@ -142,7 +145,7 @@ pub struct Partial {
     max_importance: f64,
     residuals: [f64; 2],
     cells: Cells,
-    /// One a wanted node.
+    /// One a wanted node, tree by tree.
     histograms: Vec<Vec<i64>>,
     /// Rows of wanted nodes, or of the left children of wanted splits.
     rows: Vec<u64>,
@@ -209,7 +212,7 @@ impl Learner for Boosting {
             facts: Facts::default(),
             bins: vec![],
             model: Boosted::new(params.objective),
-            growth: Growth::default(),
+            growth: vec![],
             finished: vec![],
             leaves: vec![],
             ranges: vec![],
@@ -289,14 +292,15 @@ impl Learner for Boosting {
                 return state.grown(params, cx);
             }
             Phase::Grow => {
-                let State { growth, job, bins, .. } = &mut state;
-                job.nodes.take(total.histograms, &total.rows, growth, params, bins)?;
+                state.split(params, total)?;
                 return state.grown(params, cx);
             }
             Phase::Quantiles => {
                 if !state.searched(&total) {
                     let State { job, leaves, .. } = &mut state;
-                    job.nodes.renew(leaves, job.searches.iter().map(Search::found));
+                    job.nodes
+                        .iter_mut()
+                        .for_each(|n| n.renew(leaves, job.searches.iter().map(Search::found)));
                     return state.harvested(params, cx);
                 }
             }

@@ -6,6 +6,9 @@ use crate::params::Values;
 use crate::schema::{FeatureKind, Schema};
 use serde_json::Value;
 
+/// Classes whose trees grow at once, at most.
+const ABREAST: usize = 8;
+
 /// Checked parameters, with what the schema adds to them.
 #[derive(Debug, Clone)]
 pub struct Params {
@@ -170,6 +173,12 @@ impl Params {
     /// Whether the sizes of derivatives must be measured before each tree, because nothing bounds them.
     pub fn measures(&self) -> bool {
         !self.objective.bounded() || self.goss.is_some()
+    }
+
+    /// How many trees grow at once, from tree `first` on: classes of one round, whose trees do not wait for one another.
+    pub fn abreast(&self, first: usize) -> usize {
+        let scores = self.objective.scores();
+        if self.holds_derivatives() { 1 } else { (scores - first % scores).min(ABREAST) }
     }
 
     /// Whether derivatives are held a row, not made on the way: of all objectives but the three that are most used.

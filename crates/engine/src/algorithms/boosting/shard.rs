@@ -5,19 +5,17 @@
 //! and repeats the splits of the tree in growth; the same code does that and the ordinary step of one round.
 
 use super::super::trees::sketch::{self, Cell, Tally};
-use super::grow::{Side, Split};
-use super::histogram::{Layout, Panels, Question, Units};
+use super::histogram::{Layout, Panels};
 use super::loss::{self, BLOCK, Block, Facts};
 use super::model::Boosted;
 use super::objective::Objective;
 use super::params::Params;
 use super::rank::Queries;
+use super::tree::Tree;
 use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Model};
 use crate::schema::Chunk;
-use std::ops::Range;
-
 
 /// A shard's cache.
 #[derive(Default)]
@@ -49,14 +47,9 @@ pub struct Local {
     pub(super) trees: usize,
     /// Probabilities of three or more classes at the start of the round of trees, for each class.
     pub(super) chances: Vec<Vec<f32>>,
-    /// The tree in growth: its number, packed gradients, rows by node, and the splits made so far.
+    /// The trees in growth: the number of the first, and what each knows.
     pub(super) tree: Option<usize>,
-    pub(super) packed: Vec<i64>,
-    /// The low parts of finer gradients.
-    pub(super) packed_low: Vec<i64>,
-    pub(super) order: Vec<u32>,
-    pub(super) nodes: Vec<Range<usize>>,
-    pub(super) splits: Vec<Split>,
+    pub(super) growing: Vec<Tree>,
     pub(super) scratch: Vec<u32>,
 }
 
@@ -67,7 +60,10 @@ impl Local {
         match state.phase {
             Phase::Sketch => false,
             _ if !self.ready => false,
-            _ => self.trees == trees || (self.trees + 1 == trees && self.tree == Some(self.trees)),
+            _ => {
+                self.trees == trees
+                    || (self.trees + state.finished.len() == trees && self.tree == Some(self.trees))
+            }
         }
     }
 
@@ -224,7 +220,7 @@ impl Local {
             self.scores = state.model.base.iter().map(|base| vec![*base; self.rows]).collect();
         }
         if self.trees < state.model.trees.len() {
-            self.add_grown_tree(state, cx)?;
+            self.add_grown_trees(state, cx)?;
         }
         match state.phase {
             Phase::Measure => return self.derive(params, state, partial, cx),
@@ -236,19 +232,17 @@ impl Local {
             _ => {}
         }
         if self.tree != Some(self.trees) {
-            self.begin_tree(params, state, partial, cx)?;
+            self.begin_trees(params, state, partial, cx)?;
         }
-        if state.phase == Phase::Root {
-            let (units, layout) = (&state.growth.units, Layout::new(&state.bins));
-            for rows in self.order.chunks(BLOCK) {
-                cx.check()?;
-                self.panels.add(rows.iter().copied(), &self.packed, units, &layout);
+        let layout = Layout::new(&state.bins);
+        let Local { growing, panels, scratch, .. } = self;
+        for (tree, growth) in growing.iter_mut().zip(&state.growth) {
+            if state.phase == Phase::Root {
+                partial.histograms.push(tree.root(panels, &growth.units, &layout, cx)?);
+                partial.rows.push(tree.rows() as u64);
             }
-            let sums = self.summed(0..self.order.len(), units, &layout, cx)?;
-            partial.histograms.push(sums);
-            partial.rows.push(self.order.len() as u64);
+            tree.split(growth, panels, &layout, scratch, partial, cx)?;
         }
-        self.split(state, partial, cx)?;
         match state.phase {
             Phase::Quantiles => self.search_residuals(state, partial, cx),
             _ => Ok(()),
@@ -295,124 +289,103 @@ impl Local {
         Ok(())
     }
 
-    /// Adds the values of the tree that has just been grown, by the places of its leaves' rows.
-    fn add_grown_tree(&mut self, state: &State, cx: &Cx) -> Result<()> {
-        let class = self.trees % state.model.base.len();
-        let scores = &mut self.scores[class][..];
-        for (node, value) in &state.finished {
-            cx.check()?;
-            let rows = self.nodes.get(*node as usize).cloned();
-            for row in rows.and_then(|r| self.order.get(r)).unwrap_or_default() {
-                scores[*row as usize] += value;
-            }
-        }
-        if self.order.len() < self.rows {
-            self.walk_others(state, class, cx)?;
-        }
-        self.trees += 1;
-        Ok(())
-    }
-
-    /// Rows that the tree did not learn from walk down its splits.
-    fn walk_others(&mut self, state: &State, class: usize, cx: &Cx) -> Result<()> {
-        let mut values: Vec<Option<f64>> = vec![None; self.splits.len() * 2 + 1];
-        let mut split_of: Vec<Option<usize>> = vec![None; self.splits.len() * 2 + 1];
-        for (node, value) in &state.finished {
-            if let Some(v) = values.get_mut(*node as usize) {
-                *v = Some(*value);
-            }
-        }
-        self.splits.iter().enumerate().for_each(|(s, split)| split_of[split.node as usize] = Some(s));
-        let questions: Vec<Question> =
-            self.splits.iter().map(|s| self.panels.question(s.feature as usize, &s.left)).collect();
-        let mut learnt = vec![false; self.rows];
-        self.order.iter().for_each(|row| learnt[*row as usize] = true);
-        for (row, _) in learnt.iter().enumerate().filter(|(_, learnt)| !**learnt) {
-            if row % 1024 == 0 {
-                cx.check()?;
-            }
-            let mut node = 0;
-            while values[node].is_none() {
-                let Some(s) = split_of[node] else { break };
-                node = 1 + 2 * s + usize::from(!self.panels.goes_left(&questions[s], row as u32));
-            }
-            self.scores[class][row] += values[node].unwrap_or(0.0);
+    /// Adds the values of the trees that have just been grown.
+    fn add_grown_trees(&mut self, state: &State, cx: &Cx) -> Result<()> {
+        for (tree, leaves) in self.growing.iter().zip(&state.finished) {
+            let class = self.trees % state.model.base.len();
+            tree.add_values(leaves, &self.panels, &mut self.scores[class], cx)?;
+            self.trees += 1;
         }
         Ok(())
     }
 
-    /// Gradients of a new tree, and the rows that it learns from. At the start of a round of trees also the losses.
-    fn begin_tree(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
+    /// Gradients of new trees, and the rows that they learn from. At the start of a round of trees also the losses.
+    fn begin_trees(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
         let k = state.model.base.len();
-        let (round, class) = (self.trees / k, self.trees % k);
+        let (round, first) = (self.trees / k, self.trees % k);
+        self.growing.resize_with(state.growth.len(), Tree::default);
+        self.tree = Some(self.trees);
         if params.holds_derivatives() {
             self.derive(params, state, partial, cx)?;
             self.pack(state, cx)?;
-            return self.plant(params, state, round, cx);
+        } else {
+            self.pack_derived(params, state, first, partial, cx)?;
         }
-        let units = &state.growth.units;
-        self.packed.resize(self.rows, 0);
-        self.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
-        if k > 1 && class == 0 {
+        let mut rows = std::mem::take(&mut self.growing[0].order);
+        self.choose_rows(params, state, round, cx.seed, &mut rows);
+        for tree in &mut self.growing[1..] {
+            tree.plant(|order| order.extend_from_slice(&rows));
+        }
+        self.growing[0].plant(|order| *order = rows);
+        Ok(())
+    }
+
+    /// Makes and rounds derivatives of the classes from `first` on.
+    fn pack_derived(
+        &mut self,
+        params: &Params,
+        state: &State,
+        first: usize,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        let k = state.model.base.len();
+        if k > 1 && first == 0 {
             self.chances.resize(k, vec![]);
             self.chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
         }
-        let salt = loss::salt(cx.seed, self.trees);
+        for (tree, growth) in self.growing.iter_mut().zip(&state.growth) {
+            tree.packed.resize(self.rows, 0);
+            tree.packed_low.resize(if growth.units.low > 0 { self.rows } else { 0 }, 0);
+        }
         let per_unit = 1.0 / state.facts.loss_unit(params.objective);
         let mut block = Block::default();
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
             let rows = from..(from + BLOCK).min(self.rows);
             let y = &self.y[rows.clone()];
-            match params.objective {
-                Objective::Squared => block.squared(&self.scores[0][rows.clone()], y),
-                Objective::Logistic => block.logistic(&self.scores[0][rows.clone()], y),
-                _ => {
-                    if class == 0 {
-                        let chances = self.chances.iter_mut().map(|c| &mut c[rows.clone()]);
-                        loss::softmax(self.scores.iter().map(|s| &s[rows.clone()]), chances, &mut block);
-                        block.lose(y, |row, class| self.scores[class][from + row]);
+            if k > 1 && first == 0 {
+                let chances = self.chances.iter_mut().map(|c| &mut c[rows.clone()]);
+                loss::softmax(self.scores.iter().map(|s| &s[rows.clone()]), chances, &mut block);
+                block.lose(y, |row, class| self.scores[class][from + row]);
+            }
+            let weight = self.weight.get(rows.clone()).filter(|w| !w.is_empty());
+            for (i, (tree, growth)) in self.growing.iter_mut().zip(&state.growth).enumerate() {
+                let class = first + i;
+                match params.objective {
+                    Objective::Squared => block.squared(&self.scores[0][rows.clone()], y),
+                    Objective::Logistic => block.logistic(&self.scores[0][rows.clone()], y),
+                    _ => block.softmax(&self.chances[class][rows.clone()], y, class, k),
+                }
+                if let Some(weight) = weight {
+                    block.weigh(weight);
+                }
+                if class == 0 {
+                    let held_out = self.held_out.get(rows.clone()).unwrap_or_default();
+                    partial.losses.add(&block.few(rows.len(), per_unit, held_out));
+                    partial.max_gradient = partial.max_gradient.max(block.max_gradient(rows.len()));
+                }
+                let salt = loss::salt(cx.seed, self.trees + i);
+                if growth.units.low > 0 {
+                    let packed = tree.packed[rows.clone()].iter_mut().zip(&mut tree.packed_low[rows.clone()]);
+                    for ((high, low), (g, h)) in packed.zip(block.derivatives()) {
+                        [*high, *low] = growth.units.pack_finer(g, h);
                     }
-                    block.softmax(&self.chances[class][rows.clone()], y, class, k);
+                } else {
+                    let (noise, packed) = (&self.noise[rows.clone()], &mut tree.packed[rows.clone()]);
+                    growth.units.pack_rows(&block.g, &block.h, noise, salt, packed);
                 }
-            }
-            if let Some(weight) = self.weight.get(rows.clone()).filter(|w| !w.is_empty()) {
-                block.weigh(weight);
-            }
-            if class == 0 {
-                let held_out = self.held_out.get(rows.clone()).unwrap_or_default();
-                partial.losses.add(&block.few(rows.len(), per_unit, held_out));
-                partial.max_gradient = partial.max_gradient.max(block.max_gradient(rows.len()));
-            }
-            if units.low > 0 {
-                let packed = self.packed[rows.clone()].iter_mut().zip(&mut self.packed_low[rows]);
-                for ((high, low), (g, h)) in packed.zip(block.derivatives()) {
-                    [*high, *low] = units.pack_finer(g, h);
-                }
-            } else {
-                let noise = &self.noise[rows.clone()];
-                units.pack_rows(&block.g, &block.h, noise, salt, &mut self.packed[rows]);
             }
         }
-        self.plant(params, state, round, cx)
-    }
-
-    /// Begins a tree of one node, from the rows that it learns from.
-    fn plant(&mut self, params: &Params, state: &State, round: usize, cx: &Cx) -> Result<()> {
-        self.choose_rows(params, state, round, cx);
-        self.tree = Some(self.trees);
-        self.splits.clear();
-        self.nodes.clear();
-        self.nodes.push(0..self.order.len());
         Ok(())
     }
 
-    fn choose_rows(&mut self, params: &Params, state: &State, round: usize, cx: &Cx) {
-        self.order.clear();
+    fn choose_rows(&self, params: &Params, state: &State, round: usize, seed: u64, order: &mut Vec<u32>) {
+        order.clear();
         let bagging = params.bagging.iter().any(|share| *share < 1.0);
         let stream = (round / params.bagging_freq * params.bagging_freq) as u64 + 1;
         if !bagging && state.sample.is_none() && self.held_out.is_empty() {
-            self.order.extend(0..self.rows as u32);
+            order.extend(0..self.rows as u32);
             return;
         }
         let ends = self.numbers.iter().skip(1).map(|n| n.0).chain([self.rows]);
@@ -425,76 +398,12 @@ impl Local {
                     Some(_) => 1.0,
                     None => params.bagging[usize::from(self.y[row] == 1.0)],
                 };
-                let left_out = share < 1.0 && loss::draw(cx.seed, stream, number) >= share;
+                let left_out = share < 1.0 && loss::draw(seed, stream, number) >= share;
                 if !held_out && !left_out {
-                    self.order.push(row as u32);
+                    order.push(row as u32);
                 }
             }
         }
-    }
-
-    /// Makes the splits that are new, and sums the sides that are wanted.
-    fn split(&mut self, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
-        let layout = Layout::new(&state.bins);
-        let units = &state.growth.units;
-        for (s, split) in state.growth.splits.iter().enumerate().skip(self.splits.len()) {
-            let range = self.nodes.get(split.node as usize).cloned();
-            let range = range.ok_or_else(|| Error::internal("a split of a node that is not there"))?;
-            let wanted = s >= state.growth.wanted && split.sum != Side::Neither;
-            let sum = wanted.then_some((units, &layout));
-            let middle = range.start + self.partition(range.clone(), split, sum, cx)?;
-            self.nodes.push(range.start..middle);
-            self.nodes.push(middle..range.end);
-            self.splits.push(split.clone());
-            if s >= state.growth.wanted {
-                partial.rows.push((middle - range.start) as u64);
-                let side = if split.sum == Side::Left { range.start..middle } else { middle..range.end };
-                let sums = if wanted { self.summed(side, units, &layout, cx)? } else { vec![] };
-                partial.histograms.push(sums);
-            }
-        }
-        Ok(())
-    }
-
-    /// Orders a node's rows by side, each side as it was; gives the rows on the left. With `sum`, the side that the
-    /// split wants is summed on the way, while its rows are in the cache.
-    fn partition(
-        &mut self,
-        range: Range<usize>,
-        split: &Split,
-        sum: Option<(&Units, &Layout)>,
-        cx: &Cx,
-    ) -> Result<usize> {
-        let question = self.panels.question(split.feature as usize, &split.left);
-        let rows = &mut self.order[range];
-        self.scratch.resize(self.scratch.len().max(rows.len()), 0);
-        let scratch = &mut self.scratch[..rows.len()];
-        let (mut l, mut r) = (0, 0);
-        for from in (0..rows.len()).step_by(BLOCK) {
-            if from % (BLOCK * 64) == 0 {
-                cx.check()?;
-            }
-            let (first_l, first_r) = (l, r);
-            let to = (from + BLOCK).min(rows.len());
-            // In a loop of its own, as then no look at a row waits for another one's.
-            let mut left = [false; BLOCK];
-            for (left, row) in left.iter_mut().zip(&rows[from..to]) {
-                *left = self.panels.goes_left(&question, *row);
-            }
-            for (i, left) in (from..to).zip(left) {
-                let row = rows[i];
-                rows[l] = row;
-                scratch[r] = row;
-                l += usize::from(left);
-                r += usize::from(!left);
-            }
-            if let Some((units, layout)) = sum {
-                let side = if split.sum == Side::Left { &rows[first_l..l] } else { &scratch[first_r..r] };
-                self.panels.add(side.iter().copied(), &self.packed, units, layout);
-            }
-        }
-        rows[l..].copy_from_slice(&scratch[..r]);
-        Ok(l)
     }
 }
 
@@ -503,7 +412,16 @@ pub fn bytes_a_row(features: usize, params: &Params) -> usize {
     let scores = params.objective.scores();
     let chances = if scores > 1 { scores * 4 } else { 0 };
     let held = if params.holds_derivatives() { 16 + 8 + 8 + 16 } else { 0 };
-    features.next_multiple_of(4) + 8 + 8 + 4 + 1 + scores * 8 + chances + 8 + 4 + 4 + held
+    features.next_multiple_of(4)
+        + 8
+        + 8
+        + 4
+        + 1
+        + scores * 8
+        + chances
+        + (8 + 4) * params.abreast(0)
+        + 4
+        + held
 }
 
 /// Refuses more rows in one shard than row numbers can name.

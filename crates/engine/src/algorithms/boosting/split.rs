@@ -6,6 +6,7 @@ use super::super::trees::nodes::BinSet;
 use super::histogram::{Layout, Units};
 use super::loss::draw;
 use super::params::SplitRules;
+use crate::dense;
 
 /// Sums of a node's rows, in units.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -148,11 +149,6 @@ impl Judge<'_> {
         (!wrong).then_some(one + other)
     }
 
-    /// Whether the other side is too light already, and would only get lighter.
-    fn spent(&self, h: i64, rows: u64) -> bool {
-        !self.heavy(self.node.h - h, self.node.rows.saturating_sub(rows))
-    }
-
     fn sums(&self, g: i64, h: i64, rows: u64) -> Sums {
         Sums { g, h, rows: rows.min(self.node.rows) }
     }
@@ -182,6 +178,7 @@ pub fn best(
     // What rounding alone can add to the sum of two sides is no gain.
     judge.floor = whole + whole.abs() * 1e-13 + rules.min_gain_to_split;
     let mut best: Option<Candidate> = None;
+    let mut scan = Scan::EMPTY;
     for (f, (ends, feature)) in layout.starts.windows(2).zip(&layout.features).enumerate() {
         if place.allowed.get(f) == Some(&false) {
             continue;
@@ -192,7 +189,7 @@ pub fn best(
             category(&judge, pairs, f)
         } else {
             let sign = rules.monotone.get(*feature as usize).copied().unwrap_or(0);
-            numeric(&judge, pairs, bins, f, sign)
+            numeric(&judge, pairs, bins, f, sign, &mut scan)
         };
         if let Some(c) = found
             && best.as_ref().is_none_or(|b| c.gain > b.gain)
@@ -218,61 +215,147 @@ fn add(set: &mut BinSet, bin: u8) {
 
 /// The only one of `0 .. choices` that may be tried, where random thresholds are wanted.
 fn only(judge: &Judge, feature: usize, choices: usize) -> Option<usize> {
-    let at = draw(judge.place.salt, 1, feature as u64) * choices as f64;
-    judge.rules.extra_trees.then_some((at as usize).min(choices.saturating_sub(1)))
+    judge.rules.extra_trees.then(|| {
+        let at = draw(judge.place.salt, 1, feature as u64) * choices as f64;
+        (at as usize).min(choices.saturating_sub(1))
+    })
 }
 
-fn numeric(judge: &Judge, pairs: &[[i64; 2]], bins: &Bins, feature: usize, sign: i8) -> Option<Candidate> {
+/// A feature's possible splits, side by side: sums of both sides as numbers.
+struct Scan {
+    /// The last bin on the left: with the empty ones behind it.
+    bin: [u8; 256],
+    left: [[f64; 256]; 3],
+    right: [[f64; 256]; 3],
+    gain: [f64; 256],
+    len: usize,
+}
+
+impl Scan {
+    const EMPTY: Scan =
+        Scan { bin: [0; 256], left: [[0.0; 256]; 3], right: [[0.0; 256]; 3], gain: [0.0; 256], len: 0 };
+
+    /// Sums the bins up, from what is on the left without any of them.
+    fn fill(&mut self, judge: &Judge, pairs: &[[i64; 2]], mut sums: [i64; 3]) {
+        let node = [judge.node.g, judge.node.h, judge.node.rows as i64];
+        let mut next = 0;
+        for (bin, pair) in pairs.iter().enumerate() {
+            // Small nodes leave most bins empty: their splits are the one before.
+            if bin > 0 && *pair == [0, 0] {
+                self.bin[next - 1] = bin as u8;
+                continue;
+            }
+            sums[0] += pair[0];
+            sums[1] += pair[1];
+            sums[2] += judge.rows(pair[1]) as i64;
+            self.bin[next] = bin as u8;
+            let known = [sums[0], sums[1], sums[2].max(0)];
+            for i in 0..3 {
+                self.left[i][next] = known[i] as f64;
+                self.right[i][next] = (node[i] - known[i]) as f64;
+            }
+            next += 1;
+        }
+        self.len = next;
+    }
+
+    /// What each split gains; minus infinity where a side is too light.
+    fn weigh(&mut self, judge: &Judge, l2: f64) {
+        let (rules, units) = (judge.rules, judge.units);
+        let rows = rules.min_data_in_leaf as f64;
+        let Scan { left: [gl, hl, rl], right: [gr, hr, rr], gain, len, .. } = self;
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                let heavy = |h: f64, n: f64| {
+                    (h > 0.0) & (n >= rows) & (h * units.h >= rules.min_sum_hessian_in_leaf)
+                };
+                let score = |g: f64, h: f64| {
+                    let g = ((g * units.g).abs() - rules.lambda_l1).max(0.0);
+                    g * g / (h * units.h + l2)
+                };
+                for i in 0..(*len).min(256) {
+                    let sum = score(gl[i], hl[i]) + score(gr[i], hr[i]);
+                    let both = heavy(hl[i], rl[i]) & heavy(hr[i], rr[i]);
+                    gain[i] = if both { sum } else { f64::NEG_INFINITY };
+                }
+            },
+        );
+    }
+
+    /// The split that gains most, and its gain; of equal ones the last.
+    fn most(&self) -> Option<(usize, f64)> {
+        let gains = &self.gain[..self.len];
+        let most = gains.iter().copied().fold(f64::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        gains.iter().rposition(|gain| *gain == most).map(|at| (at, most))
+    }
+}
+
+fn numeric(
+    judge: &Judge,
+    pairs: &[[i64; 2]],
+    bins: &Bins,
+    feature: usize,
+    sign: i8,
+    scan: &mut Scan,
+) -> Option<Candidate> {
     let l2 = judge.rules.lambda_l2;
     let [missing_g, missing_h] = if bins.missing { pairs.get(bins.values).copied()? } else { [0, 0] };
     let mut best = judge.floor;
-    let mut found: Option<(u8, bool, i64, i64, i64)> = None;
+    let mut found: Option<(u8, bool)> = None;
     let only = only(judge, feature, bins.values.saturating_sub(usize::from(missing_h == 0)));
     // Rounded rows are summed over the side without the missing values; without any, over the right side.
     let counted: u64 =
         if judge.units.constant { 0 } else { pairs.iter().take(bins.values).map(|p| judge.rows(p[1])).sum() };
-    // Of splits that are equal, because empty bins lie between them, the last one is taken.
-    for missing_left in [false, true] {
-        let (mut g, mut h) = if missing_left { (missing_g, missing_h) } else { (0, 0) };
+    let before = |missing_left: bool| {
+        let (g, h) = if missing_left { (missing_g, missing_h) } else { (0, 0) };
         let from_right = !judge.units.constant && (missing_left || missing_h == 0);
-        let mut rows = match (from_right, missing_left) {
+        let rows = match (from_right, missing_left) {
             (true, _) => judge.node.rows as i64 - counted as i64,
             (false, true) => missing_h,
             _ => 0,
         };
+        [g, h, rows]
+    };
+    // Of splits that are equal, because empty bins lie between them, the last one is taken.
+    for missing_left in [false, true] {
         let last = if !missing_left && missing_h > 0 { bins.values } else { bins.values.saturating_sub(1) };
-        let (mut judged, mut best_so_far) = (false, false);
-        for (bin, pair) in pairs.iter().enumerate().take(last) {
-            if judged && *pair == [0, 0] && only.is_none() {
-                // Small nodes leave most bins empty: the split is the one before, and gains the same.
-                if let (true, Some(found)) = (best_so_far, &mut found) {
-                    found.0 = bin as u8;
+        let pairs = pairs.get(..last)?;
+        let sums = before(missing_left);
+        if judge.shaped || only.is_some() {
+            let [mut g, mut h, mut rows] = sums;
+            for (bin, pair) in pairs.iter().enumerate() {
+                g += pair[0];
+                h += pair[1];
+                rows += judge.rows(pair[1]) as i64;
+                if only.is_none_or(|only| only == bin)
+                    && let Some(gain) = judge.gain(g, h, rows.max(0) as u64, l2, sign)
+                    && (gain > best || (gain == best && found.is_some()))
+                {
+                    best = gain;
+                    found = Some((bin as u8, missing_left));
                 }
-                continue;
             }
-            g += pair[0];
-            h += pair[1];
-            (judged, best_so_far) = (true, false);
-            rows += judge.rows(pair[1]) as i64;
-            let left_rows = rows.max(0) as u64;
-            if judge.spent(h, left_rows) {
-                break;
-            }
-            if only.is_none_or(|only| only == bin)
-                && let Some(gain) = judge.gain(g, h, left_rows, l2, sign)
+        } else {
+            scan.fill(judge, pairs, sums);
+            scan.weigh(judge, l2);
+            if let Some((at, gain)) = scan.most()
                 && (gain > best || (gain == best && found.is_some()))
             {
                 best = gain;
-                found = Some((bin as u8, missing_left, g, h, rows));
-                best_so_far = true;
+                found = Some((scan.bin[at], missing_left));
             }
         }
         if missing_h == 0 {
             break;
         }
     }
-    let (bin, missing_left, g, h, rows) = found?;
-    let sums = judge.sums(g, h, rows.max(0) as u64);
+    let (bin, missing_left) = found?;
+    let mut sums = before(missing_left);
+    for pair in &pairs[..=usize::from(bin)] {
+        sums = [sums[0] + pair[0], sums[1] + pair[1], sums[2] + judge.rows(pair[1]) as i64];
+    }
+    let sums = judge.sums(sums[0], sums[1], sums[2].max(0) as u64);
     // Without missing values to learn from, they go where most rows go.
     let missing_left = if missing_h > 0 { missing_left } else { sums.rows * 2 >= judge.node.rows };
     let mut left = up_to(bin);

@@ -1,0 +1,195 @@
+//! A tree in growth as a shard sees it: the gradients it learns from, and its rows by node.
+
+use super::Partial;
+use super::grow::{Growth, Side, Split};
+use super::histogram::{Layout, Panels, Question, Units};
+use super::loss::BLOCK;
+use crate::error::{Error, Result};
+use crate::learner::Cx;
+use std::ops::Range;
+
+/// A tree in growth.
+#[derive(Default)]
+pub struct Tree {
+    /// Both derivatives of each row, packed.
+    pub packed: Vec<i64>,
+    /// The low parts of finer ones.
+    pub packed_low: Vec<i64>,
+    /// The rows that it learns from, those of a node together.
+    pub order: Vec<u32>,
+    /// Where the rows of each node stand in `order`.
+    nodes: Vec<Range<usize>>,
+    /// The splits made so far.
+    splits: Vec<Split>,
+}
+
+impl Tree {
+    /// Begins a tree of one node, of the rows that `choose` puts into the emptied list.
+    pub fn plant(&mut self, choose: impl FnOnce(&mut Vec<u32>)) {
+        self.order.clear();
+        choose(&mut self.order);
+        self.splits.clear();
+        self.nodes.clear();
+        self.nodes.push(0..self.order.len());
+    }
+
+    /// Rows that it learns from.
+    pub fn rows(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The rows of a node.
+    pub fn rows_of(&self, node: u32) -> &[u32] {
+        let range = self.nodes.get(node as usize).cloned();
+        range.and_then(|r| self.order.get(r)).unwrap_or_default()
+    }
+
+    /// The root's sums by bin.
+    pub fn root(&self, panels: &mut Panels, units: &Units, layout: &Layout, cx: &Cx) -> Result<Vec<i64>> {
+        for rows in self.order.chunks(BLOCK) {
+            cx.check()?;
+            panels.add(rows.iter().copied(), &self.packed, units, layout);
+        }
+        self.summed(0..self.order.len(), panels, units, layout, cx)
+    }
+
+    /// The sums by bin of the rows at these places, whose packed derivatives were added; of finer derivatives the low
+    /// parts are added here.
+    fn summed(
+        &self,
+        rows: Range<usize>,
+        panels: &mut Panels,
+        units: &Units,
+        layout: &Layout,
+        cx: &Cx,
+    ) -> Result<Vec<i64>> {
+        let mut sums = panels.take(units, layout);
+        if units.low > 0 {
+            for rows in self.order.get(rows).unwrap_or_default().chunks(BLOCK) {
+                cx.check()?;
+                panels.add(rows.iter().copied(), &self.packed_low, units, layout);
+            }
+            let low = panels.take(units, layout);
+            sums.iter_mut().zip(low).for_each(|(sum, low)| *sum = (*sum << units.low) + low);
+        }
+        Ok(sums)
+    }
+
+    /// Makes the splits that are new, and sums the sides that are wanted.
+    pub fn split(
+        &mut self,
+        growth: &Growth,
+        panels: &mut Panels,
+        layout: &Layout,
+        scratch: &mut Vec<u32>,
+        partial: &mut Partial,
+        cx: &Cx,
+    ) -> Result<()> {
+        let units = &growth.units;
+        for (s, split) in growth.splits.iter().enumerate().skip(self.splits.len()) {
+            let range = self.nodes.get(split.node as usize).cloned();
+            let range = range.ok_or_else(|| Error::internal("a split of a node that is not there"))?;
+            let wanted = s >= growth.wanted && split.sum != Side::Neither;
+            let sum = wanted.then_some((units, layout));
+            let middle = range.start + self.partition(range.clone(), split, panels, sum, scratch, cx)?;
+            self.nodes.push(range.start..middle);
+            self.nodes.push(middle..range.end);
+            self.splits.push(split.clone());
+            if s >= growth.wanted {
+                partial.rows.push((middle - range.start) as u64);
+                let side = if split.sum == Side::Left { range.start..middle } else { middle..range.end };
+                let sums = if wanted { self.summed(side, panels, units, layout, cx)? } else { vec![] };
+                partial.histograms.push(sums);
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders a node's rows by side, each side as it was; gives the rows on the left. With `sum`, the side that the
+    /// split wants is summed on the way, while its rows are in the cache.
+    fn partition(
+        &mut self,
+        range: Range<usize>,
+        split: &Split,
+        panels: &mut Panels,
+        sum: Option<(&Units, &Layout)>,
+        scratch: &mut Vec<u32>,
+        cx: &Cx,
+    ) -> Result<usize> {
+        let question = panels.question(split.feature as usize, &split.left);
+        let rows = &mut self.order[range];
+        scratch.resize(scratch.len().max(rows.len()), 0);
+        let scratch = &mut scratch[..rows.len()];
+        let (mut l, mut r) = (0, 0);
+        for from in (0..rows.len()).step_by(BLOCK) {
+            if from % (BLOCK * 64) == 0 {
+                cx.check()?;
+            }
+            let (first_l, first_r) = (l, r);
+            let to = (from + BLOCK).min(rows.len());
+            // In a loop of its own, as then no look at a row waits for another one's.
+            let mut left = [false; BLOCK];
+            for (left, row) in left.iter_mut().zip(&rows[from..to]) {
+                *left = panels.goes_left(&question, *row);
+            }
+            for (i, left) in (from..to).zip(left) {
+                let row = rows[i];
+                rows[l] = row;
+                scratch[r] = row;
+                l += usize::from(left);
+                r += usize::from(!left);
+            }
+            if let Some((units, layout)) = sum {
+                let side = if split.sum == Side::Left { &rows[first_l..l] } else { &scratch[first_r..r] };
+                panels.add(side.iter().copied(), &self.packed, units, layout);
+            }
+        }
+        rows[l..].copy_from_slice(&scratch[..r]);
+        Ok(l)
+    }
+
+    /// Adds the values of its leaves to the raw scores of all rows.
+    pub fn add_values(
+        &self,
+        leaves: &[(u32, f64)],
+        panels: &Panels,
+        scores: &mut [f64],
+        cx: &Cx,
+    ) -> Result<()> {
+        for (node, value) in leaves {
+            cx.check()?;
+            for row in self.rows_of(*node) {
+                scores[*row as usize] += value;
+            }
+        }
+        if self.order.len() < scores.len() { self.walk_others(leaves, panels, scores, cx) } else { Ok(()) }
+    }
+
+    /// Rows that it did not learn from walk down its splits.
+    fn walk_others(&self, leaves: &[(u32, f64)], panels: &Panels, scores: &mut [f64], cx: &Cx) -> Result<()> {
+        let mut values: Vec<Option<f64>> = vec![None; self.splits.len() * 2 + 1];
+        let mut split_of: Vec<Option<usize>> = vec![None; self.splits.len() * 2 + 1];
+        for (node, value) in leaves {
+            if let Some(v) = values.get_mut(*node as usize) {
+                *v = Some(*value);
+            }
+        }
+        self.splits.iter().enumerate().for_each(|(s, split)| split_of[split.node as usize] = Some(s));
+        let questions: Vec<Question> =
+            self.splits.iter().map(|s| panels.question(s.feature as usize, &s.left)).collect();
+        let mut learnt = vec![false; scores.len()];
+        self.order.iter().for_each(|row| learnt[*row as usize] = true);
+        for (row, _) in learnt.iter().enumerate().filter(|(_, learnt)| !**learnt) {
+            if row % 1024 == 0 {
+                cx.check()?;
+            }
+            let mut node = 0;
+            while values[node].is_none() {
+                let Some(s) = split_of[node] else { break };
+                node = 1 + 2 * s + usize::from(!panels.goes_left(&questions[s], row as u32));
+            }
+            scores[row] += values[node].unwrap_or(0.0);
+        }
+        Ok(())
+    }
+}
