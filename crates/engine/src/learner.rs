@@ -194,7 +194,7 @@ pub trait Learner: Send + Sync + 'static {
     }
     /// Appends what the model answers for the rows that a shard holds, in their order, where the shard knows it
     /// already: exactly what `Model::score` gives. False where it does not.
-    fn outputs(_model: &Self::Model, _local: &Self::Local, _out: &mut Vec<f64>) -> bool {
+    fn outputs(_model: &Self::Model, _local: Self::Local, _out: &mut Vec<f64>) -> bool {
         false
     }
     /// Decides on the next round from the sum of all shards.

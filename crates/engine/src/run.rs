@@ -247,7 +247,7 @@ pub fn fit_from<L: Learner>(
             Step::Again(next) => state = next,
             Step::Done(model) => {
                 let mut outputs = vec![];
-                let known = locals.iter().all(|local| L::outputs(&model, local, &mut outputs));
+                let known = locals.into_iter().all(|local| L::outputs(&model, local, &mut outputs));
                 return Ok((model, known.then_some(outputs)));
             }
         }

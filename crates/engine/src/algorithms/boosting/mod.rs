@@ -256,7 +256,7 @@ impl Learner for Boosting {
         local.finish(params, state, partial, cx)
     }
 
-    fn outputs(model: &Boosted, local: &Local, out: &mut Vec<f64>) -> bool {
+    fn outputs(model: &Boosted, local: Local, out: &mut Vec<f64>) -> bool {
         local.outputs(model, out)
     }
 

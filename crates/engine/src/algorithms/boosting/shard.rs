@@ -250,15 +250,18 @@ impl Local {
     }
 
     /// Appends what a finished model answers for the rows, unless it is not the one that the scores are of.
-    pub fn outputs(&self, model: &Boosted, out: &mut Vec<f64>) -> bool {
-        let known = self.ready && self.trees == model.trees.len() && self.scores.len() == model.base.len();
+    pub fn outputs(mut self, model: &Boosted, out: &mut Vec<f64>) -> bool {
+        let (rows, scores) = (self.rows, std::mem::take(&mut self.scores));
+        let known = self.ready && self.trees == model.trees.len() && scores.len() == model.base.len();
+        // Its memory goes before that of the answers comes.
+        drop(self);
         if known {
             let width = model.outputs();
             let begin = out.len();
-            out.resize(begin + self.rows * width, 0.0);
-            for (class, scores) in self.scores.iter().enumerate() {
+            out.resize(begin + rows * width, 0.0);
+            for (class, scores) in scores.into_iter().enumerate() {
                 let places = out[begin + class..].iter_mut().step_by(width);
-                places.zip(scores).for_each(|(out, score)| *out = *score);
+                places.zip(scores).for_each(|(out, score)| *out = score);
             }
             model.answer(&mut out[begin..]);
         }

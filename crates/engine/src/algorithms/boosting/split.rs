@@ -267,9 +267,8 @@ impl Scan {
         dense::vectorized(
             #[inline(always)]
             || {
-                let heavy = |h: f64, n: f64| {
-                    (h > 0.0) & (n >= rows) & (h * units.h >= rules.min_sum_hessian_in_leaf)
-                };
+                let heavy =
+                    |h: f64, n: f64| (h > 0.0) & (n >= rows) & (h * units.h >= rules.min_sum_hessian_in_leaf);
                 let score = |g: f64, h: f64| {
                     let g = ((g * units.g).abs() - rules.lambda_l1).max(0.0);
                     g * g / (h * units.h + l2)
