@@ -16,7 +16,8 @@ WHERE d.text IS NULL OR d.text !~ '^[A-Z][^\n]*\.\n(.*\n)?Example: [^\n]+;$';
 SELECT p.proname, p.provolatile, p.proparallel, p.proisstrict, p.prosecdef
 FROM pg_proc p WHERE p.pronamespace = 'damson'::regnamespace AND p.prokind = 'f' ORDER BY 1;
 SELECT c.relname FROM pg_class c
-WHERE c.relnamespace = 'damson_catalog'::regnamespace AND c.relacl::text ~ '[{,]=' ORDER BY 1;
+WHERE c.relnamespace IN ('damson_catalog'::regnamespace, 'damson_lineage'::regnamespace, 'damson_drift'::regnamespace) AND c.relacl::text ~ '[{,]=' ORDER BY 1;
 SELECT count(*) = cardinality(max(e.extconfig)) AS all_dumped
 FROM pg_extension e, pg_class c
-WHERE e.extname = 'damson' AND c.relnamespace = 'damson_catalog'::regnamespace AND c.relkind IN ('r', 'S');
+WHERE e.extname = 'damson' AND c.relkind IN ('r', 'S')
+    AND c.relnamespace IN ('damson_catalog'::regnamespace, 'damson_lineage'::regnamespace, 'damson_drift'::regnamespace);

@@ -9,6 +9,7 @@ use crate::catalog::{models, reference};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Error, Result, answer};
 use crate::pg::query::{self, Wanted};
+use crate::pg::reads::Reading;
 use crate::pg::settings::Runner;
 use crate::pg::{settings, work};
 use engine::Kind;
@@ -49,7 +50,8 @@ CREATE FUNCTION damson.search(
     group_column text DEFAULT NULL,
     class_weight text DEFAULT NULL,
     seed bigint DEFAULT 0,
-    description text DEFAULT NULL)
+    description text DEFAULT NULL,
+    key_column text DEFAULT NULL)
 RETURNS TABLE (
     rank bigint, trial bigint, params text, resource bigint, metric text, value double precision,
     std double precision, seconds double precision, status text, error text)
@@ -101,6 +103,7 @@ fn search(
     class_weight: Option<Text>,
     seed: Option<i64>,
     description: Option<Text>,
+    key_column: Option<Text>,
 ) -> TableIterator<
     'static,
     (
@@ -128,7 +131,7 @@ fn search(
             "task": task.as_deref(), "split": split.as_deref(), "test_size": test_size,
             "time_column": time_column.as_deref(), "offset_column": offset_column.as_deref(),
             "group_column": group_column.as_deref(), "class_weight": class_weight.as_deref().map(document),
-            "seed": seed,
+            "seed": seed, "key_column": key_column.as_deref(),
         });
         let text = |t: Option<Text>| t.map(|t| t.0);
         let method = text(method).unwrap_or_else(|| "tpe".into());
@@ -148,6 +151,7 @@ fn search(
             folds: 0,
             // Any number will do as a seed; negative ones keep their bits.
             seed: seed.unwrap_or(0) as u64,
+            key: text(key_column),
             max_memory: settings::max_memory(),
             ..Request::default()
         };
@@ -249,6 +253,7 @@ fn on_threads(
     job: impl FnOnce(&Frame, &Cx) -> engine::Result<Found> + Send,
 ) -> Result<(Found, Learnt)> {
     let clock = Instant::now();
+    let reading = Reading::of(source)?;
     let frame = match wanted(request) {
         Some(columns) => query::read(source, Wanted::Only(&columns), request.max_memory)?,
         None => query::read(source, Wanted::All, request.max_memory)?,
@@ -260,7 +265,7 @@ fn on_threads(
         job(&frame, cx)
     })?;
     let trained = found.trained.clone();
-    Ok((found, Learnt { trained, warnings, read_seconds }))
+    Ok((found, Learnt { trained, warnings, read_seconds, reading, runner: Runner::Threads }))
 }
 
 /// Registers the winner, and records the trials beside it.

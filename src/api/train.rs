@@ -1,10 +1,11 @@
 //! `damson.train`: rows in, a registered version out.
 
 use crate::catalog::versions::{Metric, Run, Training, Version, register};
-use crate::catalog::{models, parent, reference};
+use crate::catalog::{lineage, models, parent, reference};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Error, Result, answer};
 use crate::pg::query::{self, Wanted};
+use crate::pg::reads::Reading;
 use crate::pg::settings::Runner;
 use crate::pg::{error, folding, settings, work};
 use engine::Kind;
@@ -62,7 +63,8 @@ CREATE FUNCTION damson.train(
     folds bigint DEFAULT 0,
     seed bigint DEFAULT 0,
     description text DEFAULT NULL,
-    init_model text DEFAULT NULL)
+    init_model text DEFAULT NULL,
+    key_column text DEFAULT NULL)
 RETURNS TABLE (
     model text, version bigint, algorithm text, task text, train_rows bigint, test_rows bigint,
     metric text, value double precision, seconds double precision)
@@ -83,6 +85,8 @@ a model of all rows. Groups that cannot be trained are left out with a warning a
 split holds rows out to test on: random (the default with a target), stratified, time (the latest
 rows by time_column) or none; test_size is their share. With folds of 2 or more the model is cross-validated, then
 fitted on all rows. The same rows, arguments and seed give the same model.
+key_column names a column of row keys, whole numbers or text, which is no feature: damson.used_row then answers whether a
+row trained the version. Two bytes a row are kept for that, 32 MiB at most, and no key.
 algorithm auto searches over the algorithms that serve the task, for 60 seconds unless params say otherwise (see
 damson.parameters(''auto'')); the best becomes the version, and damson.leaderboard shows all. folds are then those of
 its trials.
@@ -128,6 +132,7 @@ fn train(
     seed: Option<i64>,
     description: Option<Text>,
     init_model: Option<Text>,
+    key_column: Option<Text>,
 ) -> TableIterator<
     'static,
     (
@@ -157,6 +162,7 @@ fn train(
             "threshold": threshold.as_deref().map(document), "calibration": calibration.as_deref(),
             "conformal": conformal, "calibration_size": calibration_size,
             "group_by": group_by, "unknown_group": unknown_group.as_deref(), "folds": folds, "seed": seed,
+            "key_column": key_column.as_deref(),
         });
         let text = |t: Option<Text>| t.map(|t| t.0);
         let folds = folds.unwrap_or(0);
@@ -191,6 +197,7 @@ fn train(
                     .map_err(|_| refused(format!("folds is {folds}, expected 0 or more")))?,
                 // Any number will do as a seed; negative ones keep their bits.
                 seed: seed.unwrap_or(0) as u64,
+                key: text(key_column),
                 max_memory: settings::max_memory(),
                 init_model: None,
             },
@@ -216,6 +223,8 @@ pub(super) struct Learnt {
     pub(super) trained: Trained,
     pub(super) warnings: Vec<String>,
     pub(super) read_seconds: f64,
+    pub(super) reading: Reading,
+    pub(super) runner: Runner,
 }
 
 /// Of which call a training is.
@@ -232,8 +241,14 @@ pub(super) struct Origin<'a> {
 }
 
 /// Reads the rows into memory and trains on threads.
-fn on_threads(model: &str, source: &str, request: &Request, known: Option<Task>) -> Result<Learnt> {
+pub(super) fn on_threads(
+    model: &str,
+    source: &str,
+    request: &Request,
+    known: Option<Task>,
+) -> Result<Learnt> {
     let clock = Instant::now();
+    let reading = Reading::of(source)?;
     let frame = match wanted(request) {
         Some(columns) => query::read(source, Wanted::Only(&columns), request.max_memory)?,
         None => query::read(source, Wanted::All, request.max_memory)?,
@@ -246,11 +261,17 @@ fn on_threads(model: &str, source: &str, request: &Request, known: Option<Task>)
         }
         engine::train::train(frame, request, cx)
     })?;
-    Ok(Learnt { trained, warnings, read_seconds })
+    Ok(Learnt { trained, warnings, read_seconds, reading, runner: Runner::Threads })
 }
 
 /// Trains by rounds of an aggregate over the source.
-fn in_aggregate(model: &str, source: &str, request: &Request, known: Option<Task>) -> Result<Learnt> {
+pub(super) fn in_aggregate(
+    model: &str,
+    source: &str,
+    request: &Request,
+    known: Option<Task>,
+) -> Result<Learnt> {
+    let reading = Reading::of(source)?;
     let columns = folding::columns(source)?;
     let watch = Warnings::default();
     let stop = AtomicBool::new(false);
@@ -274,7 +295,7 @@ fn in_aggregate(model: &str, source: &str, request: &Request, known: Option<Task
     }
     let warnings = watch.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     warnings.iter().for_each(|w| error::warn(w));
-    Ok(Learnt { trained, warnings, read_seconds: 0.0 })
+    Ok(Learnt { trained, warnings, read_seconds: 0.0, reading, runner: Runner::Aggregate })
 }
 
 /// Keeps warnings.
@@ -315,13 +336,15 @@ fn run(call: Call) -> Result<Outcome> {
 /// Registers what was learnt as a new version.
 pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
     let Origin { model, source, description, mut given, parent, clock } = origin;
-    let Learnt { trained, warnings, read_seconds } = learnt;
+    let Learnt { trained, warnings, read_seconds, reading, runner } = learnt;
+    let key_column = given["key_column"].as_str().map(String::from);
     let Trained { artifact, card, .. } = &trained;
     let headline = trained.headline.as_ref();
     let mut timings = json!({"read": rounded(read_seconds)});
     for (phase, seconds) in &trained.seconds {
         timings[*phase] = json!(rounded(*seconds));
     }
+    timings["lineage"] = json!(rounded(reading.seconds + trained.facts.seconds));
     if let Value::Object(given) = &mut given {
         given.retain(|_, v| !v.is_null());
     }
@@ -356,6 +379,12 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
             artifact,
             sha256: &engine::artifact::sha256(artifact),
         },
+        origin: lineage::Origin {
+            reading: &reading,
+            facts: &trained.facts,
+            runner,
+            key_column: key_column.as_deref(),
+        },
     })?;
     Ok((
         model.to_string(),
@@ -373,7 +402,14 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
 /// The columns that have a role, where the caller chose the features; else all.
 pub(super) fn wanted(request: &Request) -> Option<Vec<String>> {
     let mut columns: Vec<String> = vec![];
-    let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
+    let roles = [
+        &request.target,
+        &request.weight,
+        &request.offset,
+        &request.group,
+        &request.time_column,
+        &request.key,
+    ];
     let roles = roles.into_iter().flatten().chain(&request.group_by);
     for name in request.features.as_ref()?.iter().chain(roles) {
         if !columns.contains(name) {

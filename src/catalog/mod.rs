@@ -7,6 +7,9 @@
 //!   search does besides. [`deployments`]: aliases.
 //! - [`parent`]: the version that a training goes on from.
 //! - [`description`]: one version as rows to read.
+//! - [`lineage`]: what versions were made of; [`sources`]: whether it is still there; [`fills`]: which tables
+//!   versions filled; [`graph`]: all of that, walked up and down;
+//!   [`export`]: for other tools.
 //!
 //! Invariants: every statement names its objects with their schemas and runs as the tables' owner
 //! ([`crate::pg::role`]); rights of the current user are checked here and nowhere else; whatever writes ends
@@ -15,11 +18,16 @@
 mod cache;
 pub mod deployments;
 pub mod description;
+pub mod export;
+pub mod fills;
+pub mod graph;
+pub mod lineage;
 pub mod models;
 pub mod parent;
 pub mod reference;
 mod remembered;
 pub mod resolve;
+pub mod sources;
 pub mod trials;
 pub mod versions;
 
@@ -33,6 +41,8 @@ pub use resolve::{Resolved, resolve};
 
 pgrx::extension_sql_file!("../../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../../sql/views.sql", name = "views", requires = ["catalog"]);
+pgrx::extension_sql_file!("../../sql/lineage.sql", name = "lineage", requires = ["catalog", "views"]);
+pgrx::extension_sql_file!("../../sql/help.sql", name = "help", finalize);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.

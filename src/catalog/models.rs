@@ -120,7 +120,7 @@ pub fn drop(name: &str, missing_ok: bool) -> Result<bool> {
         Err(e) if missing_ok && e.code == Code::NoSuchObject => return Ok(false),
         model => model?,
     };
-    for sql in DROP {
+    for sql in super::lineage::DROP.iter().chain(DROP) {
         write(sql, &[model.id.into()])?;
     }
     announce()?;

@@ -8,6 +8,7 @@ use crate::pg::change::announce;
 use crate::pg::datum::{Jsonb, TextArray};
 use crate::pg::error::{Error, Result};
 use crate::pg::role::current_user;
+use std::time::Instant;
 
 /// Bytes of an artifact in one row.
 const CHUNK: usize = 1 << 20;
@@ -24,6 +25,8 @@ pub struct Training<'a> {
     pub run: Run<'a>,
     /// The version.
     pub version: Version<'a>,
+    /// What it was made of.
+    pub origin: super::lineage::Origin<'a>,
 }
 
 /// How a version came about.
@@ -102,6 +105,10 @@ pub fn register(training: &Training) -> Result<i64> {
     insert_metrics(run, training.run.metrics)?;
     let version = insert_version(&model, run, &training.version)?;
     insert_artifact(version, training.version.artifact)?;
+    let start = Instant::now();
+    super::lineage::record(version, &training.origin)?;
+    // For the benchmark: the run is written by now.
+    crate::pg::error::debug(&format!("lineage written in {:.6} s", start.elapsed().as_secs_f64()));
     if model.last_version == 1 {
         super::deployments::point_first(&model, version)?;
     }

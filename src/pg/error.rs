@@ -35,6 +35,10 @@ pub enum Code {
     NoWorker,
     /// Two columns of one name (42701).
     DuplicateColumn,
+    /// No relation of that name (42P01).
+    NoSuchRelation,
+    /// Something else depends on the object (2BP01).
+    Needed,
 }
 
 impl From<Kind> for Code {
@@ -63,6 +67,8 @@ impl Code {
             Code::NotReady => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Code::NoWorker => ERRCODE_INSUFFICIENT_RESOURCES,
             Code::DuplicateColumn => ERRCODE_DUPLICATE_COLUMN,
+            Code::NoSuchRelation => ERRCODE_UNDEFINED_TABLE,
+            Code::Needed => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         }
     }
 }
@@ -135,6 +141,11 @@ pub fn raise(e: Error) -> ! {
 /// Tells the client something that it must know although the work goes on.
 pub fn warn(message: &str) {
     pgrx::warning!("{}", printable(message));
+}
+
+/// Tells those who look for it.
+pub fn debug(message: &str) {
+    pgrx::debug1!("{}", printable(message));
 }
 
 /// Messages go out in the server's encoding and end at the first NUL.

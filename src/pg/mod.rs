@@ -3,13 +3,15 @@
 //! - [`datum`]: values of variable length, in and out. [`spi`]: SQL from Rust.
 //! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `columns` stores them,
 //!   `reader` knows their types.
+//! - [`reads`]: which columns a query reads, and where they go.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
 //! - [`evaluation`]: rows with true answers, scored.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
-//! - [`fitting`]: the aggregates whose result is a model.
+//! - [`fitting`]: the aggregates whose result is a model. [`filling`]: tables filled with scores.
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`shim`]: the C functions of `shim.c`.
-//! - [`change`]: whether the catalog changed. [`guard`]: whether SQL and library fit each other.
+//! - [`change`]: whether the catalog changed. [`guard`]: whether SQL and library fit each other. [`protection`]: the event
+//!   trigger on sources.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
 mod bind;
@@ -18,11 +20,14 @@ mod columns;
 pub mod datum;
 pub mod error;
 pub mod evaluation;
+pub mod filling;
 pub mod fitting;
 pub mod folding;
 pub mod guard;
+pub mod protection;
 pub mod query;
 mod reader;
+pub mod reads;
 mod receiver;
 mod record;
 pub mod role;

@@ -135,7 +135,7 @@ unsafe fn execute(sql: &CStr, receiver: impl FnOnce(TupleDesc) -> Result<*mut De
 /// Parses and analyses one statement that only reads.
 ///
 /// SAFETY: on the main thread, in a transaction.
-unsafe fn analyze(sql: &CStr) -> Result<*mut pg_sys::Query> {
+pub(super) unsafe fn analyze(sql: &CStr) -> Result<*mut pg_sys::Query> {
     // SAFETY: trees that the server has just made, read by their tags.
     unsafe {
         let statements = pg_sys::pg_parse_query(sql.as_ptr());
@@ -215,7 +215,7 @@ fn excerpt(source: &str) -> String {
 }
 
 /// The parts of a relation's name, each quoted, or none where it is not one.
-fn qualified_name(source: &str) -> Option<Vec<String>> {
+pub(super) fn qualified_name(source: &str) -> Option<Vec<String>> {
     let mut parts = vec![];
     let mut rest = source;
     loop {
@@ -281,7 +281,8 @@ pub(super) fn attribute(desc: TupleDesc, position: usize) -> Attribute {
     }
 }
 
-fn columns(desc: TupleDesc) -> Vec<SourceColumn> {
+/// The columns of a query's rows.
+pub(super) fn columns(desc: TupleDesc) -> Vec<SourceColumn> {
     let column = |position| {
         let attribute = attribute(desc, position);
         // SAFETY: an attribute's name ends in NUL.

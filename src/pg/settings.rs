@@ -7,6 +7,7 @@ static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 static CACHE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 static RUNNER: GucSetting<Runner> = GucSetting::<Runner>::new(Runner::Threads);
 static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static PROTECT_SOURCES: GucSetting<Protection> = GucSetting::<Protection>::new(Protection::Warn);
 
 /// Where trainings run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, pgrx::PostgresGucEnum)]
@@ -17,6 +18,30 @@ pub enum Runner {
     /// In an aggregate over the source, which the server may run in parallel, or on the segments of a cluster.
     #[name = c"aggregate"]
     Aggregate,
+}
+
+/// What happens to commands that break the source of a deployed model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, pgrx::PostgresGucEnum)]
+pub enum Protection {
+    /// Nothing.
+    #[name = c"off"]
+    Off,
+    /// They give a warning.
+    #[name = c"warn"]
+    Warn,
+    /// They fail.
+    #[name = c"refuse"]
+    Refuse,
+}
+
+impl Runner {
+    /// As the setting names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Runner::Threads => "threads",
+            Runner::Aggregate => "aggregate",
+        }
+    }
 }
 
 /// Registers all settings; called once, by `_PG_init`.
@@ -67,6 +92,14 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"damson.protect_sources",
+        c"What happens to commands that drop or alter what a deployed model was trained on: off, warn, or refuse.",
+        c"refuse fails them with SQLSTATE 2BP01. Only superusers may change it.",
+        &PROTECT_SOURCES,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // A misspelt name under our prefix is an error (PostgreSQL 15 and later) or a warning, not a silent placeholder.
     // SAFETY: a constant string, on the main thread.
     unsafe {
@@ -103,4 +136,9 @@ pub fn progress() -> bool {
 /// `damson.runner`.
 pub fn runner() -> Runner {
     RUNNER.get()
+}
+
+/// `damson.protect_sources`.
+pub fn protect_sources() -> Protection {
+    PROTECT_SOURCES.get()
 }

@@ -1,8 +1,9 @@
-//! The functions of `shim.c`, guarded: an error that they raise becomes a panic, which unwinds. [`raw`] has those
+//! The functions of `shim.c` and `reads.c`, guarded: an error that they raise becomes a panic, which unwinds. [`raw`] has those
 //! that loops over rows call without a guard, which costs more than they do.
 
 use super::datum::ArrayView;
-use pgrx::pg_sys::{Datum, Oid, TupleDesc, TupleTableSlot, ffi::pg_guard_ffi_boundary};
+use super::reads::Read;
+use pgrx::pg_sys::{Datum, Oid, Query, TupleDesc, TupleTableSlot, ffi::pg_guard_ffi_boundary};
 use std::ffi::{c_char, c_int, c_void};
 
 /// A row value.
@@ -73,6 +74,7 @@ guarded! {
     fn damson_has_role(user: Oid, role: Oid) -> bool;
     fn damson_sql_fits(stamp: *const c_char) -> c_int;
     fn damson_is_ours(function: Oid) -> bool;
+    fn damson_reads(query: *mut Query, reads: *mut *mut Read) -> c_int;
     fn damson_row_at(table: Oid, block: u32, offset: u16, out: *mut c_char, room: usize) -> usize;
 }
 

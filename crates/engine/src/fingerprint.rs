@@ -1,4 +1,5 @@
-//! A fingerprint of rows that does not depend on their order: the sum of the rows' hashes, in 128 bits.
+//! A fingerprint of rows that does not depend on their order: the sum of the rows' hashes, in 128 bits. Beside it a
+//! digest of their order, which tells rows that changed from rows that only moved.
 
 use crate::frame::{Column, Data, Frame, Value};
 use rayon::prelude::*;
@@ -7,9 +8,30 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// Rows hashed at once: their hashes stay in the first-level cache.
 const BLOCK: usize = 1 << 11;
 
-/// The fingerprint of some columns of a frame, in hex. The same values give the same fingerprint in any order of
-/// rows; numbers count by value, whatever their type.
-pub fn fingerprint(frame: &Frame, columns: &[usize]) -> String {
+/// What identifies the rows of a frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// The same for the same rows in any order.
+    pub rows: u128,
+    /// The same for the same rows in the same order.
+    pub order: u64,
+}
+
+impl Digest {
+    /// Of the rows, in hex.
+    pub fn fingerprint(&self) -> String {
+        format!("{:032x}", self.rows)
+    }
+
+    /// Of their order, in hex.
+    pub fn row_order(&self) -> String {
+        format!("{:016x}", self.order)
+    }
+}
+
+/// The digest of some columns of a frame. Numbers count by value, whatever their type; a missing value by being
+/// missing.
+pub fn digest(frame: &Frame, columns: &[usize]) -> Digest {
     let seeds: Vec<u64> = columns.iter().map(|c| xxh3_64(frame.columns[*c].name.as_bytes())).collect();
     let texts: Vec<Vec<u64>> = columns
         .iter()
@@ -18,8 +40,7 @@ pub fn fingerprint(frame: &Frame, columns: &[usize]) -> String {
             _ => vec![],
         })
         .collect();
-    let blocks = frame.rows.div_ceil(BLOCK);
-    let sum = (0..blocks)
+    let blocks: Vec<Digest> = (0..frame.rows.div_ceil(BLOCK))
         .into_par_iter()
         .map(|b| {
             let rows = b * BLOCK..((b + 1) * BLOCK).min(frame.rows);
@@ -28,10 +49,28 @@ pub fn fingerprint(frame: &Frame, columns: &[usize]) -> String {
             for (k, c) in columns.iter().enumerate() {
                 hash_column(&frame.columns[*c], &texts[k], seeds[k], rows.start, hashes);
             }
-            hashes.iter().fold(0u128, |sum, h| sum.wrapping_add(spread(*h)))
+            hashes.iter().fold(Digest::default(), |d, h| Digest {
+                rows: d.rows.wrapping_add(spread(*h)),
+                order: follow(d.order, *h),
+            })
         })
-        .reduce(|| 0, u128::wrapping_add);
-    format!("{sum:032x}")
+        .collect();
+    blocks.iter().fold(Digest::default(), |d, b| Digest {
+        rows: d.rows.wrapping_add(b.rows),
+        order: follow(d.order, b.order),
+    })
+}
+
+/// A product by an odd number loses nothing, and what came before counts by how far back it is.
+#[inline(always)]
+fn follow(order: u64, next: u64) -> u64 {
+    order.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(next)
+}
+
+/// The fingerprint of some columns of a frame, in hex. The same values give the same fingerprint in any order of
+/// rows; numbers count by value, whatever their type.
+pub fn fingerprint(frame: &Frame, columns: &[usize]) -> String {
+    digest(frame, columns).fingerprint()
 }
 
 fn hash_column(column: &Column, texts: &[u64], seed: u64, first: usize, hashes: &mut [u64]) {
@@ -47,6 +86,10 @@ fn hash_column(column: &Column, texts: &[u64], seed: u64, first: usize, hashes: 
         Data::F64(v) => fold(hashes, v[rows].iter(), seed, |v| number_bits(*v)),
         Data::I32(v) if column.missing.is_empty() => {
             fold(hashes, v[rows].iter(), seed, |v| number_bits(f64::from(*v)));
+        }
+        Data::I64(v) => {
+            let missing = |i: usize| column.missing.get(i).copied().unwrap_or(false);
+            fold(hashes, rows, seed, |i| if missing(i) { MISSING } else { whole_bits(v[i]) });
         }
         Data::Text(d) => {
             let text = |c: &u32| texts.get(*c as usize).copied().unwrap_or(MISSING);
@@ -116,6 +159,13 @@ fn number_bits(x: f64) -> u64 {
     }
 }
 
+/// A whole number: as the same number of another type, where a double has it exactly.
+#[inline(always)]
+fn whole_bits(v: i64) -> u64 {
+    let x = v as f64;
+    if x as i128 == i128::from(v) { number_bits(x) } else { mix(v as u64) }
+}
+
 /// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
 #[inline(always)]
 fn mix(mut z: u64) -> u64 {
@@ -133,6 +183,34 @@ mod tests {
         let a = column("a", Data::F64(values.iter().map(|v| v.0).collect()));
         let b = column("b", Data::I32(values.iter().map(|v| v.1).collect()));
         Frame { columns: vec![a, b], rows: values.len() }
+    }
+
+    #[test]
+    fn whole_numbers_count_bit_by_bit() {
+        let of = |v: &[i64]| {
+            let data = Data::I64(v.to_vec());
+            let column = Column { name: "a".into(), data, missing: vec![] };
+            fingerprint(&Frame { columns: vec![column], rows: v.len() }, &[0])
+        };
+        let large = (1 << 53) + 1;
+        assert_ne!(of(&[large, 5]), of(&[large - 1, 5]));
+        assert_ne!(of(&[i64::MAX]), of(&[i64::MAX - 1]));
+        assert_eq!(of(&[large, 5]), of(&[5, large]));
+    }
+
+    #[test]
+    fn the_order_has_a_digest_of_its_own() {
+        let many: Vec<(f64, i32)> = (0..3 * BLOCK as i32).map(|i| (f64::from(i), -i)).collect();
+        let of = |v: &[(f64, i32)]| digest(&frame(v), &[0, 1]);
+        let mut moved = many.clone();
+        moved.swap(5, 2 * BLOCK + 7);
+        assert_eq!(of(&many), of(&many));
+        assert_eq!(of(&many).rows, of(&moved).rows);
+        assert_ne!(of(&many).order, of(&moved).order);
+        moved.swap(5, 2 * BLOCK + 7);
+        moved.rotate_left(BLOCK);
+        assert_eq!(of(&many).rows, of(&moved).rows);
+        assert_ne!(of(&many).order, of(&moved).order);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::fingerprint::RowHasher;
 use crate::frame::{Column, ColumnKind, Data, Dictionary, Value, unknown_column};
 use crate::groups::UnknownGroup;
 use crate::learner::{Cx, Shard};
+use crate::lineage::Facts;
 use crate::params::Values;
 use crate::prepare::options::{Options, Plan};
 use crate::prepare::summary::Summary;
@@ -399,6 +400,13 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         )
         .hint("SET damson.runner = 'threads'."));
     }
+    if request.key.is_some() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "training in an aggregate does not keep the keys of its rows",
+        )
+        .hint("Leave key_column out, or SET damson.runner = 'threads'."));
+    }
     let plan = request.decision.plan()?;
     if plan.learns() {
         let message =
@@ -527,7 +535,15 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         fingerprint: format!("{:032x}", overview.fingerprint),
         engine_version: env!("CARGO_PKG_VERSION").into(),
     };
+    let facts = Facts::folded(
+        request,
+        overview.rows,
+        overview.fingerprint,
+        &prepared.inputs,
+        &summaries,
+        [&params, &options.values],
+    )?;
     let artifact = artifact::pack(&card, &prepared, &payload)?;
     let seconds = [("prepare", prepare_seconds), ("fit", start.elapsed().as_secs_f64()), ("evaluate", 0.0)];
-    Ok(Trained { artifact, card, metrics: vec![], headline: None, rounds: vec![], seconds })
+    Ok(Trained { artifact, card, metrics: vec![], headline: None, rounds: vec![], seconds, facts })
 }

@@ -12,7 +12,7 @@
 //! - [`collect`]: rows one at a time, trained on at the end.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
-//! - [`search`]: for parameters, and for algorithms.
+//! - [`lineage`]: what a training was made of. [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
 //! - [`distributions`]: tails and quantiles for tests and intervals.
 //! - `dense`: the inner loops of linear algebra that learners share.
@@ -33,6 +33,7 @@ pub mod frame;
 pub mod groups;
 pub mod init_model;
 pub mod learner;
+pub mod lineage;
 pub mod metrics;
 pub mod params;
 pub mod prepare;

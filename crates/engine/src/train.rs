@@ -7,11 +7,12 @@ use crate::algorithms;
 use crate::artifact::{self, Card};
 use crate::decision::{self, Decision, Plan};
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{Digest, digest};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::groups::{self, UnknownGroup};
 use crate::init_model::InitModel;
 use crate::learner::{Algorithm, Cx, Input, Observer};
+use crate::lineage::Facts;
 use crate::metrics;
 use crate::params::Values;
 use crate::prepare::options::Options;
@@ -22,13 +23,15 @@ use crate::schema::{Schema, Task};
 use crate::scorer::{measure_unsupervised, score_all};
 use crate::split::{self, Parts, Split, Times};
 use crate::target::{self, Target};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// What to train.
-#[derive(Debug, Clone)]
+/// What to train. As JSON it is kept with a version, so that the training can be repeated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Request {
     /// The algorithm's name.
     pub algorithm: String,
@@ -62,10 +65,18 @@ pub struct Request {
     pub folds: usize,
     /// The seed of all randomness.
     pub seed: u64,
+    /// A column of row keys, by which [`Membership`](crate::lineage::Membership) remembers the training rows.
+    pub key: Option<String>,
     /// Bytes that the frame and the training may take.
+    #[serde(skip, default = "no_limit")]
     pub max_memory: u64,
     /// The model that the training goes on from; set by [`Request::go_on_from`].
+    #[serde(skip)]
     pub init_model: Option<Arc<InitModel>>,
+}
+
+fn no_limit() -> u64 {
+    u64::MAX
 }
 
 impl Default for Request {
@@ -88,6 +99,7 @@ impl Default for Request {
             time_column: None,
             folds: 0,
             seed: 0,
+            key: None,
             max_memory: u64::MAX,
             init_model: None,
         }
@@ -132,6 +144,8 @@ pub struct Trained {
     pub rounds: Vec<RoundMetric>,
     /// Seconds taken by preprocessing, fitting and measuring.
     pub seconds: [(&'static str, f64); 3],
+    /// What it was made of.
+    pub facts: Facts,
 }
 
 /// Checks what can be checked before any row is read: the algorithm, its parameters, the options.
@@ -290,6 +304,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     metrics.extend(own.into_iter().map(|(split, name, value)| Metric { split, name, value }));
     measured += start.elapsed().as_secs_f64();
 
+    let facts = Facts::of(setting, recipe, &parts.train)?;
     let card = Card {
         algorithm: info.name.into(),
         algorithm_version: info.version,
@@ -307,14 +322,14 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         seed: request.seed,
         train_rows: fitted.schema.rows as u64,
         test_rows: parts.test.len() as u64,
-        fingerprint: setting.fingerprint()?,
+        fingerprint: facts.digest.fingerprint(),
         engine_version: env!("CARGO_PKG_VERSION").into(),
     };
     let artifact = artifact::pack(&card, &fitted.prepared, &fitted.payload)?;
     let rounds = recorder.rounds.into_inner().unwrap_or_else(|e| e.into_inner());
     let headline = headline(setting.target.task, classes, &metrics);
     let seconds = [("prepare", fitted.prepare_seconds), ("fit", fitted.fit_seconds), ("evaluate", measured)];
-    Ok(Trained { artifact, card, metrics, headline, rounds, seconds })
+    Ok(Trained { artifact, card, metrics, headline, rounds, seconds, facts })
 }
 
 impl<'a> Setting<'a> {
@@ -442,15 +457,24 @@ impl<'a> Setting<'a> {
         split.apply(rows.len(), labels.as_deref(), times, seed)
     }
 
-    /// A hash of the rows in all columns that have a part in the training.
-    pub(crate) fn fingerprint(&self) -> Result<String> {
+    /// The columns that have a part in the training, each once.
+    pub(crate) fn used(&self) -> Result<Vec<usize>> {
         let Setting { frame, request, .. } = self;
         let mut used = self.columns.clone();
+        let time = request.time_column.as_ref().filter(|_| matches!(request.split, Split::Time { .. }));
         let roles = [&request.target, &request.weight, &request.offset, &request.group];
-        for name in roles.into_iter().flatten().chain(&request.group_by) {
-            used.push(frame.position(name)?);
+        for name in roles.into_iter().flatten().chain(&request.group_by).chain(time) {
+            let position = frame.position(name)?;
+            if !used.contains(&position) {
+                used.push(position);
+            }
         }
-        Ok(fingerprint(frame, &used))
+        Ok(used)
+    }
+
+    /// What identifies the rows, in all columns that have a part in the training.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        Ok(digest(self.frame, &self.used()?))
     }
 
     /// Learns preprocessing on some rows.
@@ -635,7 +659,14 @@ pub(crate) fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
 
 /// The frame's columns to learn from.
 fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec<usize>> {
-    let roles = [&request.target, &request.weight, &request.offset, &request.group, &request.time_column];
+    let roles = [
+        &request.target,
+        &request.weight,
+        &request.offset,
+        &request.group,
+        &request.time_column,
+        &request.key,
+    ];
     let role = |name: &str| {
         roles.iter().any(|r| r.as_deref() == Some(name)) || request.group_by.iter().any(|g| g == name)
     };

@@ -77,6 +77,7 @@ fn request(algorithm: &str, decision: Options) -> Request {
         time_column: None,
         folds: 0,
         seed: 7,
+        key: None,
         max_memory: 1 << 32,
         init_model: None,
     }

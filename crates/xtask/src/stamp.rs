@@ -24,7 +24,7 @@ pub fn of(root: &Path) -> io::Result<String> {
 
 /// The files that have such statements, in name order.
 fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = vec![root.join("sql/catalog.sql")];
+    let mut files = vec![root.join("sql/catalog.sql"), root.join("sql/lineage.sql")];
     for entry in fs::read_dir(root.join("src/api"))? {
         files.push(entry?.path());
     }

@@ -22,7 +22,7 @@ use crate::scorer::measure;
 use serde::{Deserialize, Serialize};
 
 /// What a training is asked for beyond its algorithm, as the user wrote it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// `balanced`, or a JSON object of labels and weights; see [`ClassWeight`].
     pub class_weight: Option<String>,

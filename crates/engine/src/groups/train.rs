@@ -10,6 +10,7 @@ use super::{MAX_COLUMNS, UnknownGroup, measure};
 use crate::artifact::{self, Card};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Observer};
+use crate::lineage::Facts;
 use crate::metrics;
 use crate::prepare::summary::TargetColumns;
 use crate::prepare::{FrameRows, Prepared, Roles};
@@ -192,6 +193,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
         _ => metrics::headline(target.task, classes).name.to_string(),
     };
     let unknown_group = request.unknown_group.unwrap_or_default();
+    let facts = Facts::of(setting, recipe, &train.rows)?;
     let inputs = deal.columns.iter().chain(&fitted.prepared.inputs).cloned().collect();
     let card = Card {
         decision: crate::decision::Decision::default(),
@@ -210,7 +212,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
         seed: request.seed,
         train_rows: train_rows as u64,
         test_rows: test_rows as u64,
-        fingerprint: setting.fingerprint()?,
+        fingerprint: facts.digest.fingerprint(),
         engine_version: env!("CARGO_PKG_VERSION").into(),
     };
     let global = fitted.global.map(|stored| (train_rows as u64, stored));
@@ -219,7 +221,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
     let headline = train::headline(target.task, classes, &metrics);
     let [prepare, fit, evaluate] = fitted.seconds;
     let seconds = [("prepare", prepare), ("fit", fit), ("evaluate", evaluate + measured)];
-    Ok(Trained { artifact, card, metrics, headline, rounds: vec![], seconds })
+    Ok(Trained { artifact, card, metrics, headline, rounds: vec![], seconds, facts })
 }
 
 /// The numbers of a group's test rows among its own, sorted; none where the group is too small to hold any out.

@@ -310,7 +310,7 @@ pub fn search(frame: &Frame, request: &Request, plan: &Plan, cx: &Cx) -> Result<
     let setting = Setting::read(frame, request, algorithm)?;
     let goal = Goal::of(setting.target.task, setting.target.classes.len(), plan.metric.as_deref())?;
     let rows = setting.parts()?.train;
-    if plan.known.as_ref().is_some_and(|k| setting.fingerprint().is_ok_and(|f| f != k.fingerprint)) {
+    if plan.known.as_ref().is_some_and(|k| setting.digest().is_ok_and(|d| d.fingerprint() != k.fingerprint)) {
         return Err(Error::new(Kind::Data, "the rows are not those of the earlier search")
             .hint("Its values would not compare with new ones: search anew, without resume."));
     }

@@ -1,0 +1,280 @@
+//! What versions were made of: written with them, and read again. Tables and views are in `sql/lineage.sql`.
+
+use super::resolve::Resolved;
+use super::{read, read_kept, write};
+use crate::pg::datum::Jsonb;
+use crate::pg::error::{Code, Error, Result};
+use crate::pg::reads::{Read, Reading};
+use crate::pg::role::current_user;
+use crate::pg::settings::Runner;
+use engine::Kind;
+use engine::lineage::{ColumnFacts, Facts, Membership};
+use pgrx::pg_sys::Oid;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What is known of a training beside its run and its version.
+pub struct Origin<'a> {
+    /// The source, as it was read.
+    pub reading: &'a Reading,
+    /// What the engine found in it.
+    pub facts: &'a Facts,
+    /// Where it was trained.
+    pub runner: Runner,
+    /// The column of row keys.
+    pub key_column: Option<&'a str>,
+}
+
+/// Writes the origin of a version.
+///
+/// # Errors
+/// Only faults of the catalog.
+pub(super) fn record(version: i64, origin: &Origin) -> Result<()> {
+    let Origin { reading, facts, runner, key_column } = origin;
+    let sql = "INSERT INTO damson_lineage.origins (version, recipe, runner, search_path, time_zone, snapshot,
+            source_rows, row_order, build, libraries, key_column, key_error_rate, used_keys)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let recipe = Jsonb(facts.recipe.clone());
+    let libraries = Jsonb::from(&libraries(&reading.server));
+    let order = facts.ordered.then(|| facts.digest.row_order());
+    let keys = facts.used.as_ref().map(|used| used.to_bytes()).transpose()?;
+    let params = [
+        version.into(),
+        (&recipe).into(),
+        runner.name().into(),
+        (&reading.search_path).into(),
+        (&reading.time_zone).into(),
+        (&reading.snapshot).into(),
+        (facts.rows as i64).into(),
+        order.as_deref().into(),
+        BUILD.into(),
+        (&libraries).into(),
+        (*key_column).into(),
+        facts.used.as_ref().map(|used| used.error_rate()).into(),
+        keys.as_deref().into(),
+    ];
+    write(sql, &params)?;
+    record_columns(version, &facts.columns)?;
+    let role = |output: &str| facts.columns.iter().find(|c| c.name == output).map(|c| c.role);
+    record_reads(Reader::Version(version), reading, &role)
+}
+
+/// A hash of the sources of this build.
+pub const BUILD: &str = env!("DAMSON_BUILD");
+
+/// The libraries that this build computes with, by name, and the server.
+pub fn libraries(server: &str) -> Value {
+    let mut all: Value = serde_json::from_str(env!("DAMSON_LIBRARIES")).unwrap_or_else(|_| json!({}));
+    all["target"] = json!(env!("DAMSON_TARGET"));
+    all["PostgreSQL"] = json!(server);
+    all
+}
+
+fn record_columns(version: i64, columns: &[ColumnFacts]) -> Result<()> {
+    let row = |(place, c): (usize, &ColumnFacts)| {
+        json!({
+            "place": place + 1, "name": c.name, "role": c.role, "kind": c.kind, "missing": c.missing,
+            "distinct_values": c.distinct, "mean": c.mean, "std": c.std, "min": c.min, "max": c.max, "top": c.top,
+            "top_rows": c.top_rows,
+        })
+    };
+    let rows = Jsonb::from(&columns.iter().enumerate().map(row).collect());
+    let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, missing, distinct_values, mean,
+            std, min, max, top, top_rows)
+        SELECT $1, c.place, c.name, c.role, c.kind, c.missing, c.distinct_values, c.mean, c.std, c.min, c.max, c.top,
+            c.top_rows
+        FROM pg_catalog.jsonb_to_recordset($2)
+            AS c(place integer, name text, role text, kind text, missing bigint, distinct_values bigint,
+                mean double precision, std double precision, min double precision, max double precision, top text,
+                top_rows bigint)";
+    write(sql, &[version.into(), (&rows).into()])?;
+    Ok(())
+}
+
+/// Who read.
+pub(super) enum Reader {
+    /// The training of a version.
+    Version(i64),
+    /// A filling of a table.
+    Fill(i64),
+}
+
+/// Writes what a source read for the columns that have a `role`. Relations are named here, under the locks that the
+/// reading took.
+pub(super) fn record_reads(
+    reader: Reader,
+    reading: &Reading,
+    role: &dyn Fn(&str) -> Option<&'static str>,
+) -> Result<()> {
+    let wanted = |output: &str| role(output).is_some();
+    let row = |(read, output): (Read, Option<&str>)| {
+        let object: Oid = read.object();
+        json!({
+            "object": object.to_u32(), "attribute": read.attribute(), "kind": read.kind().to_string(),
+            "output": output, "role": output.and_then(role),
+        })
+    };
+    let rows: Value = reading.for_columns(&wanted).map(row).collect();
+    let rows = Jsonb::from(&rows);
+    let (version, fill) = match reader {
+        Reader::Version(id) => (Some(id), None),
+        Reader::Fill(id) => (None, Some(id)),
+    };
+    let sql = "INSERT INTO damson_lineage.reads (version, fill, schema, relation, kind, column_name, type, output, role)
+        SELECT $1, $2, n.nspname, coalesce(c.relname, p.proname),
+            CASE q.kind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view'
+                WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'F' THEN 'function'
+                ELSE 'relation' END,
+            a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), q.output, q.role
+        FROM pg_catalog.jsonb_to_recordset($3)
+            AS q(object oid, attribute integer, kind text, output text, role text)
+        LEFT JOIN pg_catalog.pg_class c ON q.kind <> 'F' AND c.oid = q.object
+        LEFT JOIN pg_catalog.pg_proc p ON q.kind = 'F' AND p.oid = q.object
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = q.attribute AND q.attribute > 0
+        JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(c.relnamespace, p.pronamespace)";
+    write(sql, &[version.into(), fill.into(), (&rows).into()])?;
+    Ok(())
+}
+
+/// What is needed to repeat a training.
+pub struct Record {
+    /// The source, as the user gave it.
+    pub source: String,
+    /// The request, as [`engine::lineage::request`] reads it.
+    pub recipe: String,
+    /// Where it was trained.
+    pub runner: String,
+    /// What names were looked up in.
+    pub search_path: String,
+    /// What times were in.
+    pub time_zone: String,
+    /// Rows that were read.
+    pub rows: i64,
+    /// A hash of their order.
+    pub row_order: Option<String>,
+    /// A hash of the sources of the extension.
+    pub build: String,
+    /// The libraries that it computed with, by name.
+    pub libraries: Value,
+    /// The SHA-256 of the artifact.
+    pub sha256: String,
+    /// The model that the training went on from.
+    pub init_model: Option<InitModel>,
+    /// What was read and is no more as it was.
+    pub broken: Vec<super::sources::Break>,
+}
+
+/// The model that a training went on from.
+pub struct InitModel {
+    /// What it was called.
+    pub name: String,
+    /// Its bytes, where it is there.
+    pub artifact: Option<Vec<u8>>,
+}
+
+/// What is needed to repeat the training of a version, for its owner.
+///
+/// # Errors
+/// 42501 for others; 0A000 for a model given as text.
+pub fn of(model: &Resolved) -> Result<Record> {
+    let sql = "SELECT r.source, o.recipe::text, o.runner, o.search_path, o.time_zone, o.source_rows, o.row_order, o.build,
+            o.libraries::text, v.artifact_sha256, r.arguments ->> 'init_model', p.id, p.artifact_size,
+            p.artifact_sha256
+        FROM damson_catalog.versions v
+        JOIN damson_catalog.runs r ON r.id = v.run
+        JOIN damson_lineage.origins o ON o.version = v.id
+        LEFT JOIN damson_catalog.versions p ON p.id = v.parent
+        WHERE v.id = $1";
+    check_owned(model, "reproduce")?;
+    let row = read(sql, &[model.id.into()])?.one()?;
+    let row = row.ok_or_else(|| unknown(model))?;
+    let libraries: String = row.get(8)?;
+    let mut init_model = None;
+    if let Some(name) = row.get::<Option<String>>(10)? {
+        let artifact = match row.get::<Option<i64>>(11)? {
+            Some(id) => Some(super::versions::artifact(id, row.get(12)?, &row.get::<String>(13)?)?),
+            None => None,
+        };
+        init_model = Some(InitModel { name, artifact });
+    }
+    Ok(Record {
+        source: row.get(0)?,
+        recipe: row.get(1)?,
+        runner: row.get(2)?,
+        search_path: row.get(3)?,
+        time_zone: row.get(4)?,
+        rows: row.get(5)?,
+        row_order: row.get(6)?,
+        build: row.get(7)?,
+        libraries: serde_json::from_str(&libraries).unwrap_or_else(|_| json!({})),
+        sha256: row.get(9)?,
+        init_model,
+        broken: super::sources::broken_for(model.id)?,
+    })
+}
+
+/// Refuses who does not own a model, and models that are nobody's.
+fn check_owned(model: &Resolved, what: &str) -> Result<()> {
+    let sql = "SELECT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE')
+        FROM damson_catalog.versions v JOIN damson_catalog.models m ON m.id = v.model WHERE v.id = $1";
+    match read_kept(sql, &[model.id.into(), current_user().into()])?.one()? {
+        Some(row) if row.get::<bool>(0)? => Ok(()),
+        Some(_) => {
+            Err(super::models::denied(what, &model.model)
+                .hint("Only its owner may, or a member of its owner."))
+        }
+        None => Err(Error::new(Kind::Unsupported, "a model given as text has no lineage")),
+    }
+}
+
+/// The keys of the rows that trained a version, for its owner.
+///
+/// # Errors
+/// 42501 for others; 55000 where it was trained without a column of keys.
+pub fn used_keys(model: &Resolved) -> Result<Rc<Membership>> {
+    thread_local! {
+        /// The one asked for last: it may take 32 MiB.
+        static LAST: RefCell<Option<(i64, u64, Rc<Membership>)>> = const { RefCell::new(None) };
+    }
+    check_owned(model, "see the rows of")?;
+    let generation = super::generation();
+    let kept = LAST.with_borrow(|last| match last {
+        Some((id, then, used)) if (*id, *then) == (model.id, generation) => Some(used.clone()),
+        _ => None,
+    });
+    if let Some(used) = kept {
+        return Ok(used);
+    }
+    let sql = "SELECT coalesce(o.used_keys, ''::bytea) FROM damson_lineage.origins o WHERE o.version = $1";
+    let mut row = read(sql, &[model.id.into()])?.one()?.ok_or_else(|| unknown(model))?;
+    let bytes = row.take_bytes(0)?;
+    if bytes.is_empty() {
+        let message = format!(
+            "version {} of model \"{}\" was trained without a column of keys",
+            model.version, model.model
+        );
+        return Err(Error::new(Code::NotReady, message)
+            .hint("Train with one: damson.train(..., key_column => 'id')."));
+    }
+    let used = Rc::new(Membership::from_bytes(&bytes)?);
+    LAST.set(Some((model.id, generation, used.clone())));
+    Ok(used)
+}
+
+/// What goes with a model: its versions' origins, and the fillings of tables by them.
+pub(super) const DROP: &[&str] = &[
+    "DELETE FROM damson_lineage.reads q USING damson_lineage.fills f, damson_catalog.versions v
+        WHERE v.model = $1 AND f.version = v.id AND q.fill = f.id",
+    "DELETE FROM damson_lineage.fills f USING damson_catalog.versions v WHERE v.model = $1 AND f.version = v.id",
+    "DELETE FROM damson_lineage.reads q USING damson_catalog.versions v WHERE v.model = $1 AND q.version = v.id",
+    "DELETE FROM damson_lineage.columns c USING damson_catalog.versions v WHERE v.model = $1 AND c.version = v.id",
+    "DELETE FROM damson_lineage.origins o USING damson_catalog.versions v WHERE v.model = $1 AND o.version = v.id",
+];
+
+/// The error for a version without an origin, such as one of before there were any.
+fn unknown(model: &Resolved) -> Error {
+    let message =
+        format!("nothing is recorded of how version {} of model \"{}\" was made", model.version, model.model);
+    Error::new(Code::NotReady, message)
+}
