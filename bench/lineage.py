@@ -10,7 +10,7 @@ import time
 
 from _measure import connect, result, table
 
-RUNS = 5
+RUNS = 3
 connection = connect()
 connection.execute("SET client_min_messages = debug1")
 FEATURES = 28

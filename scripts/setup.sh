@@ -1,9 +1,9 @@
 #!/bin/bash
-# Sets up what building and testing Damson needs on Debian 12: packages, and a Python environment for the
+# Sets up what building and testing Damson needs on Debian 12: packages, and Python environments for the
 # clients. `make`, `.ci/run` and docker/ all call this one script. It says what it does, does only what is
 # missing, and takes a second when nothing is. Rust is not its business: https://rustup.rs installs it.
 #
-#   scripts/setup.sh            everything: packages and Python environment
+#   scripts/setup.sh            everything: packages and Python environments
 #   scripts/setup.sh bench      the benchmarks' own Python environment, with the peers
 #   scripts/setup.sh tools      only the compilers, for a PostgreSQL that is there with its headers
 #   scripts/setup.sh build 17   the compilers, and Debian's PostgreSQL 17 with its headers
@@ -85,7 +85,10 @@ environment() {
 }
 
 case $what in
-    all) environment venv tests/requirements.txt ;;
+    all)
+        environment venv tests/requirements.txt
+        environment datahub-venv tests/requirements-datahub.txt
+        ;;
     bench) environment bench-venv bench/requirements.txt ;;
     tools | build) ;;
     *) say "no such part: $what"; exit 1 ;;

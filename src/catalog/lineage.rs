@@ -1,7 +1,7 @@
 //! What versions were made of: written with them, and read again. Tables and views are in `sql/lineage.sql`.
 
 use super::resolve::Resolved;
-use super::{read, read_kept, write};
+use super::{read, read_kept, write_kept};
 use crate::pg::datum::Jsonb;
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::reads::{Read, Reading};
@@ -54,7 +54,7 @@ pub(super) fn record(version: i64, origin: &Origin) -> Result<()> {
         facts.used.as_ref().map(|used| used.error_rate()).into(),
         keys.as_deref().into(),
     ];
-    write(sql, &params)?;
+    write_kept(sql, &params)?;
     record_columns(version, &facts.columns)?;
     let role = |output: &str| facts.columns.iter().find(|c| c.name == output).map(|c| c.role);
     record_reads(Reader::Version(version), reading, &role)
@@ -88,7 +88,7 @@ fn record_columns(version: i64, columns: &[ColumnFacts]) -> Result<()> {
             AS c(place integer, name text, role text, kind text, missing bigint, distinct_values bigint,
                 mean double precision, std double precision, min double precision, max double precision, top text,
                 top_rows bigint)";
-    write(sql, &[version.into(), (&rows).into()])?;
+    write_kept(sql, &[version.into(), (&rows).into()])?;
     Ok(())
 }
 
@@ -129,11 +129,14 @@ pub(super) fn record_reads(
             a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), q.output, q.role
         FROM pg_catalog.jsonb_to_recordset($3)
             AS q(object oid, attribute integer, kind text, output text, role text)
-        LEFT JOIN pg_catalog.pg_class c ON q.kind <> 'F' AND c.oid = q.object
-        LEFT JOIN pg_catalog.pg_proc p ON q.kind = 'F' AND p.oid = q.object
-        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = q.attribute AND q.attribute > 0
+        LEFT JOIN LATERAL (SELECT c.relname, c.relnamespace FROM pg_catalog.pg_class c
+            WHERE q.kind <> 'F' AND c.oid = q.object OFFSET 0) c ON true
+        LEFT JOIN LATERAL (SELECT p.proname, p.pronamespace FROM pg_catalog.pg_proc p
+            WHERE q.kind = 'F' AND p.oid = q.object OFFSET 0) p ON true
+        LEFT JOIN LATERAL (SELECT a.attname, a.atttypid, a.atttypmod FROM pg_catalog.pg_attribute a
+            WHERE q.kind <> 'F' AND a.attrelid = q.object AND a.attnum = q.attribute AND q.attribute > 0 OFFSET 0) a ON true
         JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(c.relnamespace, p.pronamespace)";
-    write(sql, &[version.into(), fill.into(), (&rows).into()])?;
+    write_kept(sql, &[version.into(), fill.into(), (&rows).into()])?;
     Ok(())
 }
 

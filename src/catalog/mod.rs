@@ -62,3 +62,8 @@ fn read_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
 fn write(sql: &str, params: &[Param]) -> Result<Rows> {
     role::as_owner_of(SCHEMA, || spi::execute(sql, params))
 }
+
+/// As `write`, for what runs once a training.
+fn write_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
+    role::as_owner_of(SCHEMA, || spi::execute_kept(sql, params))
+}

@@ -1,6 +1,6 @@
 //! Whether what versions read is still there, by the names and types that were recorded.
 
-use super::write;
+use super::{write, write_kept};
 use crate::pg::error::Result;
 use crate::pg::role::current_user;
 use crate::pg::spi::Row;
@@ -84,7 +84,7 @@ const OF_VERSION: &str =
 /// # Errors
 /// Only faults of the catalog.
 pub fn broken() -> Result<std::collections::BTreeSet<Break>> {
-    write(DEPLOYED, &[current_user().into()])?.iter().map(read).collect()
+    write_kept(DEPLOYED, &[current_user().into()])?.iter().map(read).collect()
 }
 
 /// What one version read and is no more as it was.

@@ -94,7 +94,7 @@ pub fn register() {
     );
     GucRegistry::define_enum_guc(
         c"damson.protect_sources",
-        c"What happens to commands that drop or alter what a deployed model was trained on: off, warn, or refuse.",
+        c"What commands that break the source of a deployed model do: off, warn, or refuse.",
         c"refuse fails them with SQLSTATE 2BP01. Only superusers may change it.",
         &PROTECT_SOURCES,
         GucContext::Suset,

@@ -275,6 +275,15 @@ pub fn execute(sql: &str, params: &[Param]) -> Result<Rows> {
 /// As [`select`], with a plan that the session keeps: for what runs once a statement of the user. Planning a join
 /// of three tables costs ten times what running it does. The server makes the plan anew when its tables change.
 pub fn select_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
+    kept(sql, params, true)
+}
+
+/// As [`execute`], with a plan that the session keeps.
+pub fn execute_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
+    kept(sql, params, false)
+}
+
+fn kept(sql: &'static str, params: &[Param], read_only: bool) -> Result<Rows> {
     thread_local! {
         static PLANS: RefCell<HashMap<&'static str, pg_sys::SPIPlanPtr>> = RefCell::default();
     }
@@ -294,7 +303,7 @@ pub fn select_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
                     plan
                 }
             };
-            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
+            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0)
         }
     })
 }

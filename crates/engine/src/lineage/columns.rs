@@ -1,12 +1,14 @@
 //! What a column looked like: a few numbers, cheap enough to be kept with every version.
 
-use crate::dense::{sum, vectorized};
+use crate::dense::vectorized;
 use crate::frame::{Column, ColumnKind, Data, Dictionary, Value};
 use crate::prepare::InputColumn;
 use crate::prepare::summary::{Moments, Summary};
 
 /// Values looked at together: they stay in the first-level cache.
 const BLOCK: usize = 512;
+/// Values folded side by side.
+const LANES: usize = 8;
 /// Seconds from 1970 to 2000, from where times count.
 const EPOCH: f64 = 946_684_800.0;
 
@@ -157,7 +159,10 @@ impl Numbers {
         let mut block = [0.0; BLOCK];
         for values in values.chunks(BLOCK) {
             let block = &mut block[..values.len()];
-            block.iter_mut().zip(values).for_each(|(b, v)| *b = (*v).into());
+            vectorized(
+                #[inline(always)]
+                || block.iter_mut().zip(values).for_each(|(b, v)| *b = (*v).into()),
+            );
             all.add(block);
         }
         all
@@ -181,12 +186,9 @@ impl Numbers {
 
     /// Adds a block, which it may put in another order.
     fn add(&mut self, block: &mut [f64]) {
-        let all_finite = vectorized(
-            #[inline(always)]
-            || block.iter().fold(true, |all, x| all & x.is_finite()),
-        );
+        let (mut min, mut max, mut total) = range(block);
         let mut n = block.len();
-        if !all_finite {
+        if !total.is_finite() {
             n = 0;
             for i in 0..block.len() {
                 if block[i].is_finite() {
@@ -198,26 +200,57 @@ impl Numbers {
                     self.moments.infinite += 1;
                 }
             }
+            (min, max, total) = range(&block[..n]);
         }
-        let block = &mut block[..n];
         if n == 0 {
             return;
         }
-        let (min, max, mean, m2) = vectorized(
+        let mean = total / n as f64;
+        let m2 = vectorized(
             #[inline(always)]
             || {
-                let least = |a: f64, x: &f64| if *x < a { *x } else { a };
-                let greatest = |a: f64, x: &f64| if *x > a { *x } else { a };
-                let (min, max) =
-                    (block.iter().fold(f64::INFINITY, least), block.iter().fold(f64::NEG_INFINITY, greatest));
-                let mean = sum(block) / n as f64;
-                block.iter_mut().for_each(|x| *x = (*x - mean) * (*x - mean));
-                (min, max, mean, sum(block))
+                let mut all = [0.0; LANES];
+                each(&block[..n], |lane, x| all[lane] += (x - mean) * (x - mean));
+                all.iter().sum()
             },
         );
         self.min = self.min.min(min);
         self.max = self.max.max(max);
         self.moments.merge(&Moments { n: n as u64, mean, m2, ..Moments::default() });
+    }
+}
+
+/// The least, the greatest and the sum, which is not finite where a value is not.
+fn range(block: &[f64]) -> (f64, f64, f64) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut min = [f64::INFINITY; LANES];
+            let mut max = [f64::NEG_INFINITY; LANES];
+            let mut sum = [0.0; LANES];
+            each(block, |lane, x| {
+                min[lane] = if x < min[lane] { x } else { min[lane] };
+                max[lane] = if x > max[lane] { x } else { max[lane] };
+                sum[lane] += x;
+            });
+            let min = min.into_iter().fold(f64::INFINITY, f64::min);
+            (min, max.into_iter().fold(f64::NEG_INFINITY, f64::max), sum.into_iter().sum())
+        },
+    )
+}
+
+/// Every value, with the lane that it meets: as many side by side as vectors hold.
+#[inline(always)]
+fn each(values: &[f64], mut meet: impl FnMut(usize, f64)) {
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, x) in chunk.iter().enumerate() {
+            meet(lane, *x);
+        }
+    }
+    for (lane, x) in rest.iter().enumerate() {
+        meet(lane, *x);
     }
 }
 
