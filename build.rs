@@ -1,5 +1,5 @@
-//! Compiles the C of `src/pg` against the headers of the server that the extension is built for, stamps the library with
-//! the SQL that it relies on, and notes what the code is: a hash of its sources, and the libraries it computes with.
+//! Compiles the extension's C against the headers of the server that it is built for, stamps the library with the SQL
+//! that it relies on, and notes what the code is: a hash of its sources, and the libraries it computes with.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,11 @@ const LIBRARIES: [&str; 10] =
     ["faer", "gemm", "image", "pulp", "rand", "rand_chacha", "rayon", "safetensors", "statrs", "xxhash-rust"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for source in ["sql/catalog.sql", "sql/lineage.sql", "crates/xtask/src/stamp.rs"] {
+    for source in ["sql/catalog.sql", "sql/jobs.sql", "sql/lineage.sql", "crates/xtask/src/stamp.rs"] {
         println!("cargo:rerun-if-changed={source}");
     }
     println!("cargo:rustc-env=DAMSON_SQL_STAMP={}", stamp::of(Path::new("."))?);
+    println!("cargo:rerun-if-changed=src/worker/wake.c");
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
     // The same variable tells pgrx which server to bind to.
     let pg_config = std::env::var("PGRX_PG_CONFIG_PATH").unwrap_or_else(|_| "pg_config".into());
@@ -23,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let output = output.map_err(|e| format!("could not run {pg_config}: {e}; set PGRX_PG_CONFIG_PATH"))?;
     let include = PathBuf::from(String::from_utf8(output.stdout)?.trim());
     cc::Build::new()
-        .files(["src/pg/shim.c", "src/pg/reads.c"])
+        .files(["src/pg/shim.c", "src/pg/reads.c", "src/worker/wake.c"])
         .include(include)
         .opt_level(2)
         .warnings(false)

@@ -5,6 +5,7 @@
 //!        ▲
 //! src/api         one file a verb of SQL
 //! src/catalog     models, versions, aliases, grants: the only SQL against sql/catalog.sql
+//! src/worker      background workers: launcher, jobs, clock
 //! src/pg          the server: queries into frames, datums, errors, threads, settings
 //! src/lib.rs      this map, and _PG_init
 //! ```
@@ -14,6 +15,7 @@ use pgrx::prelude::*;
 mod api;
 pub mod catalog;
 pub mod pg;
+pub mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -23,4 +25,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::guard::watch();
     pg::settings::register();
     pg::work::forbid_global_pool();
+    worker::register();
 }

@@ -1,5 +1,6 @@
 //! `damson.train`: rows in, a registered version out.
 
+use crate::catalog::queue::{self, Terms, Work};
 use crate::catalog::versions::{Metric, Run, Training, Version, register};
 use crate::catalog::{lineage, models, parent, reference};
 use crate::pg::datum::{Text, TextArray};
@@ -64,10 +65,11 @@ CREATE FUNCTION damson.train(
     seed bigint DEFAULT 0,
     description text DEFAULT NULL,
     init_model text DEFAULT NULL,
-    key_column text DEFAULT NULL)
+    key_column text DEFAULT NULL,
+    wait boolean DEFAULT true)
 RETURNS TABLE (
     model text, version bigint, algorithm text, task text, train_rows bigint, test_rows bigint,
-    metric text, value double precision, seconds double precision)
+    metric text, value double precision, seconds double precision, job bigint)
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.train IS
@@ -103,6 +105,8 @@ params count the rounds that are added. Features, preprocessing and classes are 
 named again; damson.versions shows it as the parent. On the same rows, by the same params and seed, 100 rounds and
 100 more are those of 200 at once.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
+With wait => false a job trains it in the background, once your transaction has committed: job is its number, all else is
+NULL, and damson.jobs shows what became of it.
 Example: SELECT * FROM damson.train(''churn'', ''customers'', target => ''churned'', params => ''{"trees": 300}'');';
 "#)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)] // They are those of the SQL function.
@@ -133,21 +137,24 @@ fn train(
     description: Option<Text>,
     init_model: Option<Text>,
     key_column: Option<Text>,
+    wait: Option<bool>,
 ) -> TableIterator<
     'static,
     (
         name!(model, Text),
-        name!(version, i64),
-        name!(algorithm, Text),
-        name!(task, Text),
-        name!(train_rows, i64),
-        name!(test_rows, i64),
+        name!(version, Option<i64>),
+        name!(algorithm, Option<Text>),
+        name!(task, Option<Text>),
+        name!(train_rows, Option<i64>),
+        name!(test_rows, Option<i64>),
         name!(metric, Option<Text>),
         name!(value, Option<f64>),
-        name!(seconds, f64),
+        name!(seconds, Option<f64>),
+        name!(job, Option<i64>),
     ),
 > {
-    let (model, version, algorithm, task, train_rows, test_rows, metric, value, seconds) = answer(|| {
+    let name = model.clone();
+    let done = answer(|| {
         let features = features.map(|f| f.without_nulls("features")).transpose()?;
         let group_by = group_by.map(|g| g.without_nulls("group_by")).transpose()?;
         if group_by.as_ref().is_some_and(|g| g.is_empty()) {
@@ -167,7 +174,7 @@ fn train(
         let text = |t: Option<Text>| t.map(|t| t.0);
         let folds = folds.unwrap_or(0);
         let supervised = target.is_some();
-        run(Call {
+        let call = Call {
             model: model.0,
             source: source.0,
             description: text(description),
@@ -202,20 +209,43 @@ fn train(
                 init_model: None,
             },
             given,
-        })
+        };
+        if wait.unwrap_or(true) { run(call).map(Ok) } else { later(call).map(Err) }
     });
-    let row = (
-        model.into(),
-        version,
-        algorithm.into(),
-        task.into(),
-        train_rows,
-        test_rows,
-        metric.map(Text),
-        value,
-        seconds,
-    );
+    let row = match done {
+        Ok((model, version, algorithm, task, train_rows, test_rows, metric, value, seconds)) => (
+            model.into(),
+            Some(version),
+            Some(algorithm.into()),
+            Some(task.into()),
+            Some(train_rows),
+            Some(test_rows),
+            metric.map(Text),
+            value,
+            Some(seconds),
+            None,
+        ),
+        Err(job) => (name, None, None, None, None, None, None, None, None, Some(job)),
+    };
     TableIterator::once(row)
+}
+
+/// Submits a training as a job, after the checks that need no rows. Gives the job's number.
+fn later(call: Call) -> Result<i64> {
+    let model = reference::model_name(&call.model)?;
+    match &call.init_model {
+        Some(init_model) => drop(parent::find(init_model)?),
+        None if call.request.algorithm == engine::search::auto::NAME => {}
+        None => engine::train::check(&call.request)?,
+    }
+    models::check_trainable(model)?;
+    let mut arguments = call.given.clone();
+    arguments["init_model"] = call.init_model.as_deref().into();
+    arguments["model"] = model.into();
+    arguments["source"] = call.source.as_str().into();
+    arguments["description"] = call.description.as_deref().into();
+    let command = json!({ "with": arguments });
+    queue::submit(&Work { kind: "train", about: Some(model), command: &command }, Terms::default())
 }
 
 /// What was learnt, however it was.

@@ -6,6 +6,7 @@
 //! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind, [`trials`]: what a
 //!   search does besides. [`deployments`]: aliases.
 //! - [`parent`]: the version that a training goes on from.
+//! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
 //! - [`description`]: one version as rows to read.
 //! - [`lineage`]: what versions were made of; [`sources`]: whether it is still there; [`fills`]: which tables
 //!   versions filled; [`graph`]: all of that, walked up and down;
@@ -24,9 +25,12 @@ pub mod graph;
 pub mod lineage;
 pub mod models;
 pub mod parent;
+pub mod pipelines;
+pub mod queue;
 pub mod reference;
 mod remembered;
 pub mod resolve;
+pub mod schedules;
 pub mod sources;
 pub mod trials;
 pub mod versions;
@@ -43,6 +47,7 @@ pgrx::extension_sql_file!("../../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!("../../sql/views.sql", name = "views", requires = ["catalog"]);
 pgrx::extension_sql_file!("../../sql/lineage.sql", name = "lineage", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/help.sql", name = "help", finalize);
+pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.

@@ -62,6 +62,15 @@ pub fn model_name(text: &str) -> Result<&str> {
     Ok(text)
 }
 
+/// The name of a schedule, a pipeline and the like, by the rules for models' names.
+///
+/// # Errors
+/// 22023 for a name that could not exist.
+pub fn check_name<'a>(what: &str, text: &'a str) -> Result<&'a str> {
+    check(what, text)?;
+    Ok(text)
+}
+
 /// An alias.
 ///
 /// # Errors

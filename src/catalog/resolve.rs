@@ -79,6 +79,7 @@ pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
         return Ok(resolved);
     }
     let Reference { model, which } = Reference::parse(reference)?;
+    crate::worker::look_after_once();
     change::watch()?;
     // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
     let generation = change::generation();

@@ -9,6 +9,7 @@
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
 //! - [`fitting`]: the aggregates whose result is a model. [`filling`]: tables filled with scores.
 //! - [`work`]: long work on threads, cancelled and watched.
+//! - [`verb`]: verbs of SQL as data, for jobs.
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed. [`guard`]: whether SQL and library fit each other. [`protection`]: the event
 //!   trigger on sources.
@@ -36,4 +37,5 @@ pub mod scoring;
 pub mod settings;
 pub mod shim;
 pub mod spi;
+pub mod verb;
 pub mod work;

@@ -12,6 +12,12 @@ pub fn current_user() -> Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
+/// Whether the server runs code of a table's owner on somebody's behalf, as in an index or a materialized view.
+pub fn in_restricted_operation() -> bool {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::InSecurityRestrictedOperation() }
+}
+
 /// Whether a user has the rights of a role, now.
 pub fn has_role(user: Oid, role: Oid) -> bool {
     // SAFETY: looks the membership up.

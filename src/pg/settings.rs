@@ -6,6 +6,9 @@ static THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 static CACHE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 static RUNNER: GucSetting<Runner> = GucSetting::<Runner>::new(Runner::Threads);
+static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static MAX_JOBS_PER_ROLE: GucSetting<i32> = GucSetting::<i32>::new(4);
+static KEEP_JOBS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROTECT_SOURCES: GucSetting<Protection> = GucSetting::<Protection>::new(Protection::Warn);
 
@@ -100,6 +103,36 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"damson.max_jobs",
+        c"Jobs of a database that may run at once; 0 lets none begin.",
+        c"Each takes a background worker, of which max_worker_processes says how many the server has.",
+        &MAX_JOBS,
+        0,
+        1024,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"damson.max_jobs_per_role",
+        c"Jobs of one role that may run at once in a database.",
+        c"The others wait, whatever their priority.",
+        &MAX_JOBS_PER_ROLE,
+        1,
+        1024,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"damson.keep_jobs",
+        c"Days that jobs are kept for after they ended; -1 keeps them for ever.",
+        c"The launcher removes older ones when it has nothing else to do.",
+        &KEEP_JOBS,
+        -1,
+        36500,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // A misspelt name under our prefix is an error (PostgreSQL 15 and later) or a warning, not a silent placeholder.
     // SAFETY: a constant string, on the main thread.
     unsafe {
@@ -141,4 +174,19 @@ pub fn runner() -> Runner {
 /// `damson.protect_sources`.
 pub fn protect_sources() -> Protection {
     PROTECT_SOURCES.get()
+}
+
+/// `damson.max_jobs`.
+pub fn max_jobs() -> i32 {
+    MAX_JOBS.get()
+}
+
+/// `damson.max_jobs_per_role`.
+pub fn max_jobs_per_role() -> i32 {
+    MAX_JOBS_PER_ROLE.get()
+}
+
+/// `damson.keep_jobs` in days.
+pub fn keep_jobs() -> i32 {
+    KEEP_JOBS.get()
 }

@@ -272,6 +272,77 @@ pub fn execute(sql: &str, params: &[Param]) -> Result<Rows> {
     run(sql, params, false)
 }
 
+/// Rows of a user's statement that are told of, at most.
+const TOLD: usize = 1000;
+
+/// Runs any statements of a user, with his rights: the rows of the last one as JSON, and how many they were. Types that
+/// JSON does not have become text.
+///
+/// # Errors
+/// 0A000 for a statement that ends transactions, which a function must not.
+pub fn perform(sql: &str) -> Result<(Vec<serde_json::Map<String, serde_json::Value>>, u64)> {
+    let sql = datum::cstring(sql);
+    // SAFETY: as for `connected`; the table, where there is one, has its rows until SPI_finish.
+    unsafe {
+        check(pg_sys::SPI_connect())?;
+        let code = pg_sys::SPI_execute(sql.as_ptr(), false, 0);
+        if code == pg_sys::SPI_ERROR_TRANSACTION {
+            return Err(Error::new(
+                engine::Kind::Unsupported,
+                "a job cannot begin, commit or roll back transactions",
+            )
+            .hint("A job is one transaction."));
+        }
+        let rows = check(code).and_then(|()| told_rows());
+        let processed = pg_sys::SPI_processed;
+        check(pg_sys::SPI_finish())?;
+        Ok((rows?, processed))
+    }
+}
+
+/// SAFETY: SPI is connected and a statement was run.
+unsafe fn told_rows() -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
+    // SAFETY: the table, where there is one, has `SPI_processed` tuples of its descriptor.
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        if table.is_null() {
+            return Ok(vec![]);
+        }
+        let desc = (*table).tupdesc;
+        let mut rows = vec![];
+        for i in 0..(pg_sys::SPI_processed as usize).min(TOLD) {
+            let tuple = *(*table).vals.add(i);
+            let mut row = serde_json::Map::new();
+            for c in 1..=(*desc).natts {
+                let name = pg_sys::SPI_fname(desc, c);
+                let value = pg_sys::SPI_getvalue(tuple, desc, c);
+                let text = (!value.is_null()).then(|| datum::utf8(value));
+                row.insert(datum::utf8(name), told(pg_sys::SPI_gettypeid(desc, c), text));
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+/// A value of that type, written as text, as JSON.
+fn told(oid: Oid, text: Option<String>) -> serde_json::Value {
+    let Some(text) = text else { return serde_json::Value::Null };
+    let parsed = match oid {
+        pg_sys::BOOLOID => return (text == "t").into(),
+        pg_sys::INT2OID
+        | pg_sys::INT4OID
+        | pg_sys::INT8OID
+        | pg_sys::FLOAT4OID
+        | pg_sys::FLOAT8OID
+        | pg_sys::NUMERICOID
+        | pg_sys::JSONOID
+        | pg_sys::JSONBOID => serde_json::from_str(&text).ok(),
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| text.into())
+}
+
 /// As [`select`], with a plan that the session keeps: for what runs once a statement of the user. Planning a join
 /// of three tables costs ten times what running it does. The server makes the plan anew when its tables change.
 pub fn select_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {

@@ -144,6 +144,30 @@ impl Crew {
     }
 }
 
+/// Asks again and again, ever more rarely, until what is asked for is over or `timeout` seconds have gone; gives the last
+/// answer. It can be cancelled.
+///
+/// # Errors
+/// Those of `ask`.
+pub fn wait_until<T>(timeout: Option<f64>, mut ask: impl FnMut() -> Result<(T, bool)>) -> Result<T> {
+    let begun = Instant::now();
+    let mut rest = STEP;
+    loop {
+        let (answer, over) = ask()?;
+        if over || timeout.is_some_and(|t| begun.elapsed().as_secs_f64() >= t) {
+            return Ok(answer);
+        }
+        let mut left = rest;
+        while !left.is_zero() {
+            check_for_interrupts();
+            let nap = left.min(STEP);
+            std::thread::sleep(nap);
+            left -= nap;
+        }
+        rest = (rest * 2).min(Duration::from_millis(250));
+    }
+}
+
 /// Makes rayon's global pool this thread alone. The engine's parallel loops may also be reached outside of
 /// [`run`], for instance in scoring; without this, rayon would then start threads of its own, with signals open.
 pub fn forbid_global_pool() {

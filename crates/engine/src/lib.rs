@@ -14,6 +14,7 @@
 //!   [`explain`]: why it says so.
 //! - [`lineage`]: what a training was made of. [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
+//! - [`cron`]: times of schedules; [`gate`]: conditions over metrics; [`pipeline`]: steps that follow.
 //! - [`distributions`]: tails and quantiles for tests and intervals.
 //! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
@@ -21,6 +22,7 @@
 pub mod algorithms;
 pub mod artifact;
 pub mod collect;
+pub mod cron;
 pub mod decision;
 mod dense;
 pub mod distributions;
@@ -30,12 +32,14 @@ pub mod explain;
 pub mod fingerprint;
 pub mod fold;
 pub mod frame;
+pub mod gate;
 pub mod groups;
 pub mod init_model;
 pub mod learner;
 pub mod lineage;
 pub mod metrics;
 pub mod params;
+pub mod pipeline;
 pub mod prepare;
 pub mod roles;
 pub mod run;

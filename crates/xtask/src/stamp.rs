@@ -24,7 +24,8 @@ pub fn of(root: &Path) -> io::Result<String> {
 
 /// The files that have such statements, in name order.
 fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = vec![root.join("sql/catalog.sql"), root.join("sql/lineage.sql")];
+    let mut files: Vec<PathBuf> =
+        ["catalog", "jobs", "lineage"].iter().map(|name| root.join(format!("sql/{name}.sql"))).collect();
     for entry in fs::read_dir(root.join("src/api"))? {
         files.push(entry?.path());
     }
