@@ -140,9 +140,12 @@ fn turn(database: Oid, started: &mut Vec<Started>) -> Result<Next, queue::Failur
             queue::interrupted(*job, Some(*attempt))?;
         }
         queue::expire()?;
+        if limit == 0 {
+            return Ok(vec![]);
+        }
         schedules::make_jobs()?;
         pipelines::promote()?;
-        if limit > 0 { queue::claim(limit.into(), limit_of_role.into()) } else { Ok(vec![]) }
+        queue::claim(limit.into(), limit_of_role.into())
     })?;
     let mut refused = vec![];
     for claim in claimed {
@@ -164,7 +167,9 @@ fn turn(database: Oid, started: &mut Vec<Started>) -> Result<Next, queue::Failur
         for claim in &refused {
             queue::unclaim(claim)?;
         }
-        let rest = (queue::next_event()?, queue::load()?);
+        // What should have been by now waits for a row that somebody holds.
+        let next = queue::next_event()?.map(|seconds| if seconds > 0.0 { seconds } else { RETRY });
+        let rest = (next, queue::load()?);
         if started.is_empty() && rest.1.1 == 0 && rest.1.0 == 0 && rest.0.is_none_or(|n| n > NEAR) {
             queue::stop_clocks()?;
             if settings::keep_jobs() >= 0 {
@@ -179,7 +184,10 @@ fn turn(database: Oid, started: &mut Vec<Started>) -> Result<Next, queue::Failur
         let lost = if running > started.len() as i64 { 10.0 } else { 3600.0 };
         return Ok(Next::Sleep(next.unwrap_or(3600.0).min(rest).min(lost)));
     }
-    if due > 0 && limit > 0 {
+    if limit == 0 {
+        return Ok(Next::End(None));
+    }
+    if due > 0 {
         return Ok(Next::Sleep(RETRY));
     }
     Ok(match next {
