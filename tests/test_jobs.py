@@ -279,6 +279,8 @@ def test_no_job_is_lost_or_done_twice_whatever_is_killed(server, connect, measur
     wait_for(lambda: one(db, over), "all jobs", 300)
     disturbed = outcome(db)
     assert len(disturbed[0]) == jobs
+    for what, found, wanted in zip(("jobs", "rows", "models"), disturbed, undisturbed):
+        assert [pair for pair in zip(found, wanted) if pair[0] != pair[1]] == [], what
     assert disturbed == undisturbed
     again = one(db, "SELECT sum(interruptions)::bigint FROM damson_catalog.jobs")
     measured(f"{jobs} jobs, {struck} of {len(blows)} blows struck, {again} jobs begun again: {time.monotonic() - begun:.0f} s")

@@ -21,7 +21,9 @@ use pgrx::pg_sys::Oid;
 use serde_json::Value;
 
 /// How often a job is begun again after its worker died, so that one that kills its server ends at last.
-const INTERRUPTIONS: i64 = 10;
+const INTERRUPTIONS: i64 = 20;
+/// How often a job is begun again whose worker could not even begin, later and later: half a minute in all.
+const FALSE_STARTS: i64 = 8;
 
 /// How a job is to be run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -328,17 +330,18 @@ pub fn fail(job: i64, attempt: i64, failure: &Failure) -> Result<()> {
     Ok(())
 }
 
-/// Notes that a worker ended without a word: the job waits again, unless that happened too often. Without an attempt:
-/// of whichever runs now.
+/// Notes that a worker ended without a word: the job waits again, unless that happened too often. `watched` says that
+/// the launcher which started the worker saw its end: then it was no crash of the server.
 ///
 /// # Errors
 /// Only faults of the catalog.
-pub fn interrupted(job: i64, attempt: Option<i64>) -> Result<()> {
+pub fn interrupted(job: i64, attempt: i64, watched: bool) -> Result<()> {
     let sql = "UPDATE damson_catalog.jobs j
-        SET state = CASE WHEN NOT r.able OR j.pid IS NULL AND j.interruptions >= 2 OR j.interruptions >= $3
+        SET state = CASE WHEN NOT r.able OR $4 AND j.pid IS NULL AND j.interruptions >= $5 OR j.interruptions >= $3
                 THEN 'failed' ELSE 'waiting' END,
             interruptions = j.interruptions + 1, finished = pg_catalog.clock_timestamp(), pid = NULL,
-            due = pg_catalog.clock_timestamp() + interval '100 ms' * j.interruptions,
+            due = pg_catalog.clock_timestamp() + CASE WHEN $4
+                THEN interval '100 ms' * pg_catalog.pow(2, least(j.interruptions, 10)) ELSE interval '0' END,
             sqlstate = CASE WHEN r.able THEN '57P01' ELSE '28000' END,
             error = CASE WHEN r.name IS NULL THEN 'the role that submitted the job does not exist any more'
                 WHEN NOT r.login THEN 'role \"' || r.name || '\" may not log in any more'
@@ -350,8 +353,9 @@ pub fn interrupted(job: i64, attempt: Option<i64>) -> Result<()> {
                     a.oid, pg_catalog.current_database(), 'CONNECT')), false) AS able
             FROM damson_catalog.jobs q LEFT JOIN pg_catalog.pg_roles a ON a.oid = q.role::oid
             WHERE q.id = $1) r
-        WHERE j.id = r.id AND j.state = 'running' AND ($2 IS NULL OR j.attempt = $2)";
-    write(sql, &[job.into(), attempt.into(), INTERRUPTIONS.into()])?;
+        WHERE j.id = r.id AND j.state = 'running' AND j.attempt = $2";
+    let params = [job.into(), attempt.into(), INTERRUPTIONS.into(), watched.into(), FALSE_STARTS.into()];
+    write(sql, &params)?;
     Ok(())
 }
 

@@ -61,7 +61,7 @@ fn work(database: Oid) -> bool {
         // Of launchers before this one: workers that ended, or never began, with nobody to see it.
         for (job, attempt, lives) in queue::running()? {
             if !lives {
-                queue::interrupted(job, Some(attempt))?;
+                queue::interrupted(job, attempt, false)?;
             }
         }
         queue::stop_clocks()?;
@@ -137,7 +137,7 @@ fn turn(database: Oid, started: &mut Vec<Started>) -> Result<Next, queue::Failur
         }
         for (job, attempt) in &ended {
             // Does nothing where the worker wrote how the job ended.
-            queue::interrupted(*job, Some(*attempt))?;
+            queue::interrupted(*job, *attempt, true)?;
         }
         queue::expire()?;
         if limit == 0 {
