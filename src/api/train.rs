@@ -415,6 +415,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
             runner,
             key_column: key_column.as_deref(),
         },
+        baseline: &trained.baseline,
     })?;
     Ok((
         model.to_string(),

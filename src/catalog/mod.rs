@@ -7,6 +7,7 @@
 //!   search does besides. [`deployments`]: aliases.
 //! - [`parent`]: the version that a training goes on from.
 //! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
+//! - [`baselines`]: what versions remember of their rows, for drift.
 //! - [`description`]: one version as rows to read.
 //! - [`lineage`]: what versions were made of; [`sources`]: whether it is still there; [`fills`]: which tables
 //!   versions filled; [`graph`]: all of that, walked up and down;
@@ -16,6 +17,7 @@
 //! ([`crate::pg::role`]); rights of the current user are checked here and nowhere else; whatever writes ends
 //! with an announcement ([`crate::pg::change`]).
 
+pub mod baselines;
 mod cache;
 pub mod deployments;
 pub mod description;
@@ -48,6 +50,7 @@ pgrx::extension_sql_file!("../../sql/views.sql", name = "views", requires = ["ca
 pgrx::extension_sql_file!("../../sql/lineage.sql", name = "lineage", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/help.sql", name = "help", finalize);
 pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["views"]);
+pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.

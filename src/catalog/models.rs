@@ -98,6 +98,8 @@ pub fn rename(name: &str, new_name: &str) -> Result<()> {
 
 /// What goes with a model, from the leaves up.
 const DROP: &[&str] = &[
+    "DELETE FROM damson_drift.baselines b USING damson_catalog.versions v
+        WHERE v.model = $1 AND b.version = v.id",
     "DELETE FROM damson_catalog.artifacts a USING damson_catalog.versions v
         WHERE v.model = $1 AND a.version = v.id",
     "DELETE FROM damson_catalog.metrics q USING damson_catalog.runs r WHERE r.model = $1 AND q.run = r.id",

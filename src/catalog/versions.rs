@@ -8,6 +8,7 @@ use crate::pg::change::announce;
 use crate::pg::datum::{Jsonb, TextArray};
 use crate::pg::error::{Error, Result};
 use crate::pg::role::current_user;
+use engine::drift::Baseline;
 use std::time::Instant;
 
 /// Bytes of an artifact in one row.
@@ -27,6 +28,8 @@ pub struct Training<'a> {
     pub version: Version<'a>,
     /// What it was made of.
     pub origin: super::lineage::Origin<'a>,
+    /// What the rows were like.
+    pub baseline: &'a Baseline,
 }
 
 /// How a version came about.
@@ -109,6 +112,7 @@ pub fn register(training: &Training) -> Result<i64> {
     super::lineage::record(version, &training.origin)?;
     // For the benchmark: the run is written by now.
     crate::pg::error::debug(&format!("lineage written in {:.6} s", start.elapsed().as_secs_f64()));
+    super::baselines::insert(version, training.baseline)?;
     if model.last_version == 1 {
         super::deployments::point_first(&model, version)?;
     }

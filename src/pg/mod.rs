@@ -13,6 +13,7 @@
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed. [`guard`]: whether SQL and library fit each other. [`protection`]: the event
 //!   trigger on sources.
+//! - [`planner`]: the server's statistics of a relation.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
 mod bind;
@@ -25,6 +26,7 @@ pub mod filling;
 pub mod fitting;
 pub mod folding;
 pub mod guard;
+pub mod planner;
 pub mod protection;
 pub mod query;
 mod reader;

@@ -8,6 +8,8 @@
 use crate::algorithms;
 use crate::artifact::{self, Card};
 use crate::decision::Decision;
+use crate::drift::baseline::Seen;
+use crate::drift::{Baseline, ColumnBaseline, Role};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::RowHasher;
 use crate::frame::{Column, ColumnKind, Data, Dictionary, Value, unknown_column};
@@ -101,6 +103,8 @@ struct Overview {
     weights: BTreeMap<String, f64>,
     missing_labels: u64,
     fingerprint: u128,
+    /// What the features and the target are like.
+    seen: Vec<Seen>,
 }
 
 enum Doing {
@@ -144,7 +148,9 @@ impl Fold {
                 let columns = vec![None; order.features];
                 let features = order.columns.iter().take(order.features);
                 let plans = features.map(|c| options.plan(&c.name)).collect::<Result<_>>()?;
-                Doing::Overview { overview: Overview { columns, ..Overview::default() }, plans, hasher }
+                let used = order.columns.iter().take(order.features + usize::from(order.target));
+                let seen = used.map(|c| Seen::new(c.kind)).collect();
+                Doing::Overview { overview: Overview { columns, seen, ..Overview::default() }, plans, hasher }
             }
             Work::Learn { algorithm, params, prepared, task, classes, rows, class_weight, state } => {
                 prepared.restore()?;
@@ -196,6 +202,7 @@ impl Fold {
             Doing::Overview { overview, plans, hasher } => {
                 overview.rows += 1;
                 hasher.add(values);
+                overview.seen.iter_mut().zip(values).for_each(|(seen, value)| seen.push(*value));
                 for (i, (value, column)) in values.iter().zip(columns).take(*features).enumerate() {
                     let plan = &plans[i];
                     if overview.columns[i].is_none()
@@ -302,8 +309,11 @@ impl Fold {
 
 impl Overview {
     fn merge(&mut self, other: Overview) -> Result<()> {
-        if self.columns.len() != other.columns.len() {
+        if self.columns.len() != other.columns.len() || self.seen.len() != other.seen.len() {
             return Err(Error::corrupt("overviews of different sources cannot be merged"));
+        }
+        for (mine, theirs) in self.seen.iter_mut().zip(other.seen) {
+            mine.merge(theirs)?;
         }
         self.rows += other.rows;
         self.missing_labels += other.missing_labels;
@@ -489,6 +499,12 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         None => vec![],
     };
     let given = plan.given(&classes)?;
+    let mut baseline = Baseline::default();
+    for (i, (column, seen)) in features.iter().chain(&target).zip(overview.seen).enumerate() {
+        let role = if i < features.len() { Role::Feature } else { Role::Target };
+        let distribution = seen.finish(role == Role::Target && !classes.is_empty());
+        baseline.columns.push(ColumnBaseline { name: column.name.clone(), role, distribution });
+    }
     let schema: Schema = prepared.schema(task, classes.len(), overview.rows as usize);
     let params = Values::parse(info.name, info.params, &request.params)?;
     let prepare_seconds = start.elapsed().as_secs_f64();
@@ -544,6 +560,12 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         [&params, &options.values],
     )?;
     let artifact = artifact::pack(&card, &prepared, &payload)?;
-    let seconds = [("prepare", prepare_seconds), ("fit", start.elapsed().as_secs_f64()), ("evaluate", 0.0)];
-    Ok(Trained { artifact, card, metrics: vec![], headline: None, rounds: vec![], seconds, facts })
+    // The baseline is a part of the first pass.
+    let seconds = [
+        ("prepare", prepare_seconds),
+        ("fit", start.elapsed().as_secs_f64()),
+        ("evaluate", 0.0),
+        ("baseline", 0.0),
+    ];
+    Ok(Trained { artifact, card, metrics: vec![], headline: None, rounds: vec![], baseline, seconds, facts })
 }

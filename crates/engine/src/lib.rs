@@ -15,6 +15,7 @@
 //! - [`lineage`]: what a training was made of. [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
 //! - [`cron`]: times of schedules; [`gate`]: conditions over metrics; [`pipeline`]: steps that follow.
+//! - [`drift`]: whether rows are still like those that were trained on.
 //! - [`distributions`]: tails and quantiles for tests and intervals.
 //! - `dense`: the inner loops of linear algebra that learners share.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
@@ -26,6 +27,7 @@ pub mod cron;
 pub mod decision;
 mod dense;
 pub mod distributions;
+pub mod drift;
 pub mod error;
 pub mod evaluation;
 pub mod explain;

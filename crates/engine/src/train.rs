@@ -6,6 +6,8 @@
 use crate::algorithms;
 use crate::artifact::{self, Card};
 use crate::decision::{self, Decision, Plan};
+use crate::drift::Baseline;
+use crate::drift::baseline::Predictions;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Digest, digest};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
@@ -142,8 +144,10 @@ pub struct Trained {
     pub headline: Option<Metric>,
     /// How training went.
     pub rounds: Vec<RoundMetric>,
-    /// Seconds taken by preprocessing, fitting and measuring.
-    pub seconds: [(&'static str, f64); 3],
+    /// What the rows were like, to tell later whether others still are.
+    pub baseline: Baseline,
+    /// Seconds taken by preprocessing, fitting, measuring, and remembering what the rows were like.
+    pub seconds: [(&'static str, f64); 4],
     /// What it was made of.
     pub facts: Facts,
 }
@@ -291,9 +295,9 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     let (name, rows) = if parts.test.is_empty() { ("train", &parts.train) } else { ("test", &parts.test) };
     // Rows that a decision was learnt from were not fitted to: then all are scored.
     let known = fitted.outputs.take().filter(|o| name == "train" && o.len() == rows.len() * classes.max(1));
-    let found = match known {
+    let (found, predictions) = match known {
         Some(outputs) => setting.judge(&fitted, rows, outputs),
-        None => setting.measure(recipe, &fitted, rows, cx)?,
+        None => setting.measure_and_keep(recipe, &fitted, rows, cx)?,
     };
     metrics.extend(found.into_iter().map(|(metric, value)| Metric {
         split: name.into(),
@@ -326,10 +330,18 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         engine_version: env!("CARGO_PKG_VERSION").into(),
     };
     let artifact = artifact::pack(&card, &fitted.prepared, &fitted.payload)?;
+    let start = Instant::now();
+    let baseline = setting.baseline(&predictions, cx)?;
+    let remembered = start.elapsed().as_secs_f64();
     let rounds = recorder.rounds.into_inner().unwrap_or_else(|e| e.into_inner());
     let headline = headline(setting.target.task, classes, &metrics);
-    let seconds = [("prepare", fitted.prepare_seconds), ("fit", fitted.fit_seconds), ("evaluate", measured)];
-    Ok(Trained { artifact, card, metrics, headline, rounds, seconds, facts })
+    let seconds = [
+        ("prepare", fitted.prepare_seconds),
+        ("fit", fitted.fit_seconds),
+        ("evaluate", measured),
+        ("baseline", remembered),
+    ];
+    Ok(Trained { artifact, card, metrics, headline, rounds, baseline, seconds, facts })
 }
 
 impl<'a> Setting<'a> {
@@ -558,27 +570,68 @@ impl<'a> Setting<'a> {
         rows: &[u32],
         cx: &Cx,
     ) -> Result<Vec<(String, f64)>> {
+        Ok(self.measure_and_keep(recipe, fitted, rows, cx)?.0)
+    }
+
+    /// As `measure`, with what the model predicted; of a model that measures itself, for some of the rows.
+    fn measure_and_keep(
+        &self,
+        recipe: &Recipe,
+        fitted: &Fitted,
+        rows: &[u32],
+        cx: &Cx,
+    ) -> Result<(Vec<(String, f64)>, Predictions)> {
         if !self.target.task.supervised() {
             let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
             let known = model.metrics();
             if !known.is_empty() {
-                return Ok(known.into_iter().map(|(name, value)| (name.to_string(), value)).collect());
+                let found = known.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+                if self.target.task == Task::Embedding {
+                    return Ok((found, Predictions::default()));
+                }
+                let some = some_rows(rows);
+                let scores = score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, &some)?, cx)?;
+                return Ok((found, self.keep(fitted, &scores)));
             }
             let source = self.encoded(fitted, rows)?;
             let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
-            return measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores);
+            let found = measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores)?;
+            return Ok((found, self.keep(fitted, &scores)));
         }
         Ok(self.judge(fitted, rows, self.score(recipe, fitted, rows, cx)?))
     }
 
     /// Measures what a fitted model answers for some rows.
-    fn judge(&self, fitted: &Fitted, rows: &[u32], mut scores: Vec<f64>) -> Vec<(String, f64)> {
+    fn judge(
+        &self,
+        fitted: &Fitted,
+        rows: &[u32],
+        mut scores: Vec<f64>,
+    ) -> (Vec<(String, f64)>, Predictions) {
         let classes = self.target.classes.len();
         fitted.decision.calibrate(classes, &mut scores);
         let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);
         let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
-        fitted.decision.measure(self.target.task, classes, &scores, roles)
+        let found = fitted.decision.measure(self.target.task, classes, &scores, roles);
+        (found, self.keep(fitted, &scores))
+    }
+
+    /// Scores as what is remembered of them.
+    fn keep(&self, fitted: &Fitted, scores: &[f64]) -> Predictions {
+        let Target { task, classes, .. } = &self.target;
+        Predictions::of(*task, classes, scores, |p| fitted.decision.rule.decide(p))
+    }
+
+    /// What the rows were like, and what the model gave for them.
+    pub(crate) fn baseline(&self, predictions: &Predictions, cx: &Cx) -> Result<Baseline> {
+        let Setting { frame, request, .. } = self;
+        let mut features =
+            request.group_by.iter().map(|name| frame.position(name)).collect::<Result<Vec<_>>>()?;
+        features.extend(&self.columns);
+        let target = request.target.as_ref().map(|name| frame.position(name)).transpose()?;
+        let labels = !self.target.classes.is_empty();
+        Baseline::record(frame, &features, target.map(|t| (t, labels)), predictions, cx)
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
@@ -643,6 +696,14 @@ pub(crate) fn check_memory(needed: u64, allowed: u64) -> Result<()> {
     Err(Error::new(Kind::Memory, message).hint(format!(
         "SET damson.max_memory = '{needed}MB', or train on a sample: source => 'SELECT ... TABLESAMPLE SYSTEM (10)'."
     )))
+}
+
+/// Rows that a model which measures itself is asked about, to remember what it predicts.
+const PREDICTED: usize = 1 << 16;
+
+/// Every so many of the rows, so that few are left.
+pub(crate) fn some_rows(rows: &[u32]) -> Vec<u32> {
+    rows.iter().step_by(rows.len().div_ceil(PREDICTED).max(1)).copied().collect()
 }
 
 /// The rows of some queries, sorted.

@@ -8,6 +8,7 @@ use super::deal::{Deal, Listed};
 use super::model::{Entry, Payload, Stored, schema_of};
 use super::{MAX_COLUMNS, UnknownGroup, measure};
 use crate::artifact::{self, Card};
+use crate::drift::baseline::Predictions;
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Observer};
 use crate::lineage::Facts;
@@ -16,7 +17,7 @@ use crate::prepare::summary::TargetColumns;
 use crate::prepare::{FrameRows, Prepared, Roles};
 use crate::run::Rows;
 use crate::schema::{Schema, Task};
-use crate::scorer::{measure as metrics_of, measure_clusters, score_all};
+use crate::scorer::{Scorer, measure as metrics_of, measure_clusters, score_all};
 use crate::split::{self, Split, Times};
 use crate::train::{self, Metric, Recipe, Request, Setting, TimeValues, Trained};
 use crate::wire;
@@ -220,8 +221,22 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
     let artifact = artifact::pack(&card, &fitted.prepared, &payload)?;
     let headline = train::headline(target.task, classes, &metrics);
     let [prepare, fit, evaluate] = fitted.seconds;
-    let seconds = [("prepare", prepare), ("fit", fit), ("evaluate", evaluate + measured)];
-    Ok(Trained { artifact, card, metrics, headline, rounds: vec![], seconds, facts })
+    let start = Instant::now();
+    let baseline = setting.baseline(&predictions(setting, &artifact, &tested.rows, cx)?, cx)?;
+    let remembered = start.elapsed().as_secs_f64();
+    let seconds =
+        [("prepare", prepare), ("fit", fit), ("evaluate", evaluate + measured), ("baseline", remembered)];
+    Ok(Trained { artifact, card, metrics, headline, rounds: vec![], baseline, seconds, facts })
+}
+
+/// What the model gives for some of the rows that it was measured on.
+fn predictions(setting: &Setting, artifact: &[u8], rows: &[u32], cx: &Cx) -> Result<Predictions> {
+    let scorer = Scorer::load(artifact)?;
+    let mut rows = train::some_rows(rows);
+    rows.sort_unstable();
+    scorer.answered(setting.frame, &mut rows)?;
+    let scores = scorer.score_rows(setting.frame, &rows, cx)?;
+    Ok(Predictions::of(setting.target.task, &setting.target.classes, &scores, |p| scorer.decide(p)))
 }
 
 /// The numbers of a group's test rows among its own, sorted; none where the group is too small to hold any out.

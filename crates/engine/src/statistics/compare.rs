@@ -208,7 +208,7 @@ fn mann_whitney(groups: &Groups) -> Result<Comparison> {
 }
 
 /// `P(U >= u)` without ties: of all ways to order `n` and `m` rows, counted as shares.
-fn at_least(u: usize, n: usize, m: usize) -> f64 {
+pub(crate) fn at_least(u: usize, n: usize, m: usize) -> f64 {
     // share[j][u]: of orders of i and j rows, those with the statistic u.
     let mut before: Vec<Vec<f64>> = (0..=m).map(|_| vec![1.0]).collect();
     for i in 1..=n {

@@ -9,8 +9,10 @@ mod correlation;
 mod kolmogorov;
 mod summary;
 
+pub(crate) use compare::at_least;
 pub use compare::{Comparison, Test, compare};
 pub use correlation::{Correlation, Method, correlations};
+pub(crate) use kolmogorov::two_samples;
 pub use summary::{ColumnSummary, summarize};
 
 use crate::frame::{Column, Value};

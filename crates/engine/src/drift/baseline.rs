@@ -1,0 +1,362 @@
+//! What a version remembers of the rows that it was trained on: the distribution of every feature, of the target and
+//! of the model's predictions, each small enough to store beside the artifact.
+
+use super::categories::Categories;
+use super::compare::{Choices, Finding, Side, compare, dataset};
+use super::method::Shape;
+use super::numbers::{Numbers, Stream};
+use super::{Distribution, read};
+use crate::error::{Error, Kind, Result};
+use crate::fold::ColumnType;
+use crate::frame::{Column, Data, Dictionary, Frame, Value};
+use crate::learner::Cx;
+use crate::schema::Task;
+use crate::scorer::Scorer;
+use crate::{target, wire};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// The part of a column in a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It is learnt from.
+    Feature,
+    /// It is to be predicted.
+    Target,
+    /// What the model predicts: a number, or the class decided for.
+    Prediction,
+    /// The probability of the second of two classes, or of the likeliest of more.
+    Probability,
+}
+
+impl Role {
+    /// Every role with its name in SQL.
+    pub const ALL: [(&'static str, Role); 4] = [
+        ("feature", Role::Feature),
+        ("target", Role::Target),
+        ("prediction", Role::Prediction),
+        ("probability", Role::Probability),
+    ];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        Role::ALL.iter().find(|r| r.1 == self).map_or("", |r| r.0)
+    }
+
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.iter().find(|r| r.0 == name).map(|r| r.1)
+    }
+}
+
+/// A column of numbers, summed up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// The mean.
+    pub mean: f64,
+    /// The population's standard deviation.
+    pub std: f64,
+    /// The smallest value.
+    pub min: f64,
+    /// The median, of one of the values.
+    pub median: f64,
+    /// The largest value.
+    pub max: f64,
+}
+
+/// What is remembered of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnBaseline {
+    /// The column; for what the model gives, the name of its role.
+    pub name: String,
+    /// Its part.
+    pub role: Role,
+    /// Its values.
+    pub distribution: Distribution,
+}
+
+impl ColumnBaseline {
+    /// The numbers summed up; none for other columns and without a value.
+    pub fn summary(&self) -> Option<Summary> {
+        let n = super::compare::numbers(&self.distribution).filter(|n| n.rows > 0)?;
+        Some(Summary { mean: n.mean, std: n.deviation(), min: n.min, median: n.quantile(0.5), max: n.max })
+    }
+
+    /// The distribution as bytes, to store.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        wire::encode(&self.distribution)
+    }
+
+    /// A stored distribution.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` for bytes that are not one.
+    pub fn decode(name: &str, role: &str, bytes: &[u8]) -> Result<ColumnBaseline> {
+        let named = |e: Error| Error::new(e.kind, format!("the baseline of column \"{name}\": {e}"));
+        let role =
+            Role::parse(role).ok_or_else(|| named(Error::corrupt(format!("its role is \"{role}\""))))?;
+        let distribution: Distribution = wire::decode(bytes).map_err(named)?;
+        distribution.validate().map_err(named)?;
+        Ok(ColumnBaseline { name: name.into(), role, distribution })
+    }
+}
+
+/// What a version remembers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Baseline {
+    /// The features in their order, then the target, then what the model gives.
+    pub columns: Vec<ColumnBaseline>,
+}
+
+/// What a model gave for some rows: columns named by their roles.
+#[derive(Debug, Clone, Default)]
+pub struct Predictions(Vec<(Role, Column)>);
+
+impl Predictions {
+    /// Of a model's scores, a value or a probability a class a row. `decide` gives the class of a row's probabilities.
+    /// An embedding gives nothing.
+    pub fn of(
+        task: Task,
+        classes: &[String],
+        scores: &[f64],
+        decide: impl Fn(&[f64]) -> usize,
+    ) -> Predictions {
+        let column = |role: Role, data| (role, Column { name: role.name().into(), data, missing: vec![] });
+        let labels = |names: &mut dyn Iterator<Item = String>| {
+            let mut found = Dictionary::default();
+            for name in names {
+                let code = found.intern(&name);
+                found.codes.push(code);
+            }
+            Data::Text(found)
+        };
+        Predictions(match task {
+            Task::Embedding => vec![],
+            Task::Classification if classes.len() > 1 => {
+                let rows = || scores.chunks_exact(classes.len());
+                let name = |p: &[f64]| classes.get(decide(p)).cloned().unwrap_or_default();
+                let decided = labels(&mut rows().map(name));
+                let sure = |p: &[f64]| match p {
+                    [_, second] => *second,
+                    all => all.iter().copied().fold(0.0, f64::max),
+                };
+                vec![
+                    column(Role::Prediction, decided),
+                    column(Role::Probability, Data::F64(rows().map(sure).collect())),
+                ]
+            }
+            Task::Clustering => {
+                vec![column(Role::Prediction, labels(&mut scores.iter().map(|c| format!("{c}"))))]
+            }
+            _ => vec![column(Role::Prediction, Data::F64(scores.to_vec()))],
+        })
+    }
+}
+
+impl Baseline {
+    /// Remembers columns of a frame, and predictions. `target` says whether it is to be read as labels.
+    ///
+    /// # Errors
+    /// When the caller asked to stop.
+    pub fn record(
+        frame: &Frame,
+        features: &[usize],
+        target: Option<(usize, bool)>,
+        predictions: &Predictions,
+        cx: &Cx,
+    ) -> Result<Baseline> {
+        let features = features.iter().map(|c| (Role::Feature, &frame.columns[*c], None));
+        let target =
+            target.map(|(c, labels)| (Role::Target, &frame.columns[c], labels.then_some(Shape::Categories)));
+        let given = predictions.0.iter().map(|(role, column)| (*role, column, None));
+        let columns: Vec<_> = features.chain(target).chain(given).collect();
+        let columns: Vec<Result<ColumnBaseline>> = columns
+            .into_par_iter()
+            .map(|(role, column, shape)| {
+                let distribution = read::small(column, shape, cx)?;
+                Ok(ColumnBaseline { name: column.name.clone(), role, distribution })
+            })
+            .collect();
+        Ok(Baseline { columns: columns.into_iter().collect::<Result<_>>()? })
+    }
+
+    /// The columns that a source must have to be compared: features, but for those left out by `chosen`.
+    pub fn features<'a>(&'a self, chosen: Option<&'a [String]>) -> impl Iterator<Item = &'a str> {
+        let wanted = move |c: &&ColumnBaseline| chosen.is_none_or(|names| names.contains(&c.name));
+        self.columns.iter().filter(|c| c.role == Role::Feature).filter(wanted).map(|c| c.name.as_str())
+    }
+
+    /// The target, where one was remembered and not left out by `chosen`.
+    pub fn target(&self, chosen: Option<&[String]>) -> Option<&str> {
+        let name = self.columns.iter().find(|c| c.role == Role::Target).map(|c| c.name.as_str());
+        name.filter(|name| chosen.is_none_or(|names| names.iter().any(|n| n == name)))
+    }
+
+    /// Whether something that the model gives is compared.
+    pub fn predicts(&self, chosen: Option<&[String]>) -> bool {
+        let given = |c: &&ColumnBaseline| matches!(c.role, Role::Prediction | Role::Probability);
+        self.columns.iter().filter(given).any(|c| chosen.is_none_or(|names| names.contains(&c.name)))
+    }
+
+    /// Compares a frame, and what the model gives for it, with what is remembered: the dataset first, by the share of
+    /// drifted features, then each column. Columns that the frame does not have are left out, unless `chosen` names
+    /// them.
+    ///
+    /// # Errors
+    /// Columns that are named and not there, or that changed their type; no rows; when the caller asked to stop.
+    pub fn compare(
+        &self,
+        frame: &Frame,
+        predictions: &Predictions,
+        chosen: Option<&[String]>,
+        choices: &Choices,
+        share: f64,
+        cx: &Cx,
+    ) -> Result<Vec<Finding>> {
+        if frame.rows == 0 {
+            return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
+                .hint("Run the source by itself to see why it is empty."));
+        }
+        for name in chosen.into_iter().flatten() {
+            if !self.columns.iter().any(|c| c.name == *name) {
+                let names = self.columns.iter().map(|c| c.name.as_str());
+                return Err(crate::frame::unknown_column(name, names));
+            }
+        }
+        let mut pairs: Vec<(&ColumnBaseline, &Column)> = vec![];
+        for own in &self.columns {
+            if chosen.is_some_and(|names| !names.contains(&own.name)) {
+                continue;
+            }
+            match own.role {
+                Role::Feature => pairs.push((own, &frame.columns[frame.position(&own.name)?])),
+                Role::Target => {
+                    pairs.extend(frame.columns.iter().find(|c| c.name == own.name).map(|c| (own, c)));
+                }
+                role => pairs.extend(predictions.0.iter().find(|p| p.0 == role).map(|p| (own, &p.1))),
+            }
+        }
+        choices.check(pairs.iter().map(|p| p.0.name.as_str()))?;
+        let findings: Vec<Result<Finding>> = pairs
+            .par_iter()
+            .map(|(own, column)| {
+                let current = read::exact(column, own.distribution.shape(), cx)?;
+                let reference = Side { distribution: &own.distribution, column: None };
+                let current = Side { distribution: &current, column: Some(column) };
+                compare(&own.name, Some(own.role), &reference, &current, choices, cx)
+            })
+            .collect();
+        let findings = findings.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(with_dataset(findings, share))
+    }
+}
+
+impl Scorer {
+    /// What the model gives for the rows of a frame; for a model with groups, of those whose group it knows.
+    ///
+    /// # Errors
+    /// Columns that are missing or of another type; when the caller asked to stop.
+    pub fn predictions(&self, frame: &Frame, cx: &Cx) -> Result<Predictions> {
+        let card = self.card();
+        if card.task == Task::Embedding {
+            return Ok(Predictions::default());
+        }
+        let mut rows: Vec<u32> = (0..frame.rows as u32).collect();
+        let scores = if card.group_by > 0 {
+            self.answered(frame, &mut rows)?;
+            self.score_rows(frame, &rows, cx)?
+        } else {
+            self.score_known(frame, &rows, cx)?
+        };
+        Ok(Predictions::of(card.task, &card.classes, &scores, |p| self.decide(p)))
+    }
+}
+
+/// Puts the dataset's row before those of its columns: features alone say whether it drifted.
+pub(super) fn with_dataset(findings: Vec<Finding>, share: f64) -> Vec<Finding> {
+    let features: Vec<Finding> = findings.iter().filter(|f| f.role == Some(Role::Feature)).cloned().collect();
+    let mut all = vec![];
+    if !features.is_empty() {
+        all.push(dataset(&features, share));
+    }
+    all.extend(findings);
+    all
+}
+
+/// A baseline in the making, from rows that are seen one at a time; those of shards merge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Seen {
+    Numbers(Stream),
+    Categories(Categories),
+    Opaque { rows: u64, missing: u64 },
+}
+
+impl Seen {
+    /// Nothing yet, of a column of that type.
+    pub(crate) fn new(kind: ColumnType) -> Seen {
+        match kind {
+            ColumnType::Float | ColumnType::Time | ColumnType::Vector => Seen::Numbers(Stream::new(false)),
+            ColumnType::Integer => Seen::Numbers(Stream::new(true)),
+            ColumnType::Bool | ColumnType::Text => Seen::Categories(Categories::default()),
+            ColumnType::Bytes => Seen::Opaque { rows: 0, missing: 0 },
+        }
+    }
+
+    /// Adds a value.
+    pub(crate) fn push(&mut self, value: Value) {
+        match (self, value) {
+            (Seen::Numbers(s), Value::Number(x)) => s.push(x),
+            (Seen::Numbers(s), Value::Time(i64::MAX)) => s.push(f64::INFINITY),
+            (Seen::Numbers(s), Value::Time(micros)) => s.push(micros as f64 / 1e6),
+            (Seen::Numbers(s), Value::Vector(v)) => {
+                s.push(v.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt());
+            }
+            (Seen::Numbers(s), _) => s.push(f64::NAN),
+            (Seen::Categories(c), Value::Text(t)) => c.add(Some(t), 1),
+            (Seen::Categories(c), Value::Bool(b)) => c.add(Some(if b { "true" } else { "false" }), 1),
+            (Seen::Categories(c), _) => c.add(None, 1),
+            (Seen::Opaque { missing, .. }, Value::Missing) => *missing += 1,
+            (Seen::Opaque { rows, .. }, _) => *rows += 1,
+        }
+    }
+
+    /// Adds the rows of another shard.
+    pub(crate) fn merge(&mut self, other: Seen) -> Result<()> {
+        match (self, other) {
+            (Seen::Numbers(a), Seen::Numbers(b)) => a.merge(b),
+            (Seen::Categories(a), Seen::Categories(b)) => a.merge(b),
+            (Seen::Opaque { rows, missing }, Seen::Opaque { rows: more, missing: none }) => {
+                (*rows, *missing) = (*rows + more, *missing + none);
+            }
+            _ => return Err(Error::corrupt("the baselines of different columns cannot be merged")),
+        }
+        Ok(())
+    }
+
+    /// What is remembered of it; numbers become labels where they are those of a classification.
+    pub(crate) fn finish(self, labels: bool) -> Distribution {
+        match self {
+            Seen::Numbers(s) => {
+                let numbers = s.finish();
+                if labels && numbers.exact() { as_labels(&numbers) } else { Distribution::Numbers(numbers) }
+            }
+            Seen::Categories(mut c) => {
+                c.compress();
+                Distribution::Categories(c)
+            }
+            Seen::Opaque { rows, missing } => Distribution::Opaque { rows, missing },
+        }
+    }
+}
+
+/// Numbers as the labels that they are printed as.
+pub(super) fn as_labels(numbers: &Numbers) -> Distribution {
+    let mut found = Categories { missing: numbers.missing + numbers.infinite, ..Categories::default() };
+    for (value, rows) in numbers.values.iter().zip(&numbers.counts) {
+        found.add(target::text(Value::Number(*value)).as_deref(), *rows);
+    }
+    Distribution::Categories(found)
+}
