@@ -171,7 +171,7 @@ fn sampled(rows: usize, value: impl Fn(usize) -> f64, whole: bool, most: usize, 
     let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
     let mut block = [0.0; 512];
     for start in (0..rows).step_by(block.len()) {
-        if start % (1 << 20) == 0 {
+        if start.is_multiple_of(1 << 20) {
             cx.check()?;
         }
         let block = &mut block[..(rows - start).min(512)];

@@ -134,7 +134,7 @@ impl Detector {
     pub fn changes(&mut self, stream: &[f64], cx: &Cx) -> Result<Vec<Change>> {
         let mut places = vec![];
         for (i, x) in stream.iter().enumerate() {
-            if i % 4096 == 0 {
+            if i.is_multiple_of(4096) {
                 cx.check()?;
             }
             if self.update(*x) {
@@ -181,7 +181,7 @@ impl Adwin {
         self.insert(x);
         self.seen += 1;
         let mut changed = false;
-        if self.seen % self.params.clock == 0 && self.width > self.params.grace_period {
+        if self.seen.is_multiple_of(self.params.clock) && self.width > self.params.grace_period {
             while self.shrink() {
                 changed = true;
             }
