@@ -61,6 +61,7 @@ SELECT version FROM damson.train('axes', 'flowers', algorithm => 'pca', features
 SELECT "column", role FROM damson.baselines WHERE model = 'axes';
 SELECT version FROM damson.train('by_zip', 'homes', target => 'price', algorithm => 'linear', features => '{sqft,rooms}', group_by => '{zip}');
 SELECT "column", role, method, drifted FROM damson.drift('by_zip', 'homes');
+SELECT "column", role, drifted FROM damson.drift('by_zip', $$SELECT sqft, rooms, CASE WHEN id % 2 = 0 THEN 'moon' ELSE zip END AS zip FROM homes$$);
 SET damson.runner = 'aggregate';
 SELECT version FROM damson.train('in_rounds', 'homes', target => 'price', algorithm => 'linear', features => '{sqft,rooms,zip}', split => 'none');
 RESET damson.runner;

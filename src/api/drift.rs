@@ -48,7 +48,7 @@ RETURNS TABLE (
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 30
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.drift IS
-'Compares rows with those that a model was trained on: have its features, target or predictions drifted?
+'Compares rows with those that a model was trained on: its features, its target and its predictions.
 model is name, name@alias or name@7. source is a relation''s name or a SELECT; it is read with your rights, once. First
 comes the dataset, whose statistic is the share of drifted features and which drifts from drift_share on; then each
 feature, the target where the source has it, and, unless predictions is false, what the model predicts now.

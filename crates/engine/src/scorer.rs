@@ -266,6 +266,18 @@ impl Scorer {
         Ok(scores)
     }
 
+    /// For a model with groups: scores those of some rows whose group it knows.
+    pub(crate) fn score_known_groups(&self, frame: &Frame, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+        let routes = self.router.as_ref().map_or(Ok(vec![]), |r| r.known_routes(frame, rows))?;
+        let there = |row: &&u32| routes.get(**row as usize).is_some_and(|r| *r != NOWHERE);
+        let rows: Vec<u32> = rows.iter().filter(there).copied().collect();
+        let known = Roles { group: &routes, ..Roles::default() };
+        let source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
+        let mut scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
+        self.card.decision.calibrate(self.outputs(), &mut scores);
+        Ok(scores)
+    }
+
     /// For a model with groups: where each row of a frame is scored; rows that are not are taken out of `rows`.
     pub(crate) fn answered(&self, frame: &Frame, rows: &mut Vec<u32>) -> Result<Vec<u64>> {
         let routes = self.routes(frame)?;

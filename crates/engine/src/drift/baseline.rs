@@ -264,10 +264,9 @@ impl Scorer {
         if card.task == Task::Embedding {
             return Ok(Predictions::default());
         }
-        let mut rows: Vec<u32> = (0..frame.rows as u32).collect();
+        let rows: Vec<u32> = (0..frame.rows as u32).collect();
         let scores = if card.group_by > 0 {
-            self.answered(frame, &mut rows)?;
-            self.score_rows(frame, &rows, cx)?
+            self.score_known_groups(frame, &rows, cx)?
         } else {
             self.score_known(frame, &rows, cx)?
         };

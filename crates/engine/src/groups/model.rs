@@ -168,6 +168,28 @@ impl Router {
         (0..frame.rows).map(one).collect()
     }
 
+    /// As `routes`, for some of the rows: the others, and those of unknown groups, are nowhere, whatever the model
+    /// answers to these.
+    ///
+    /// # Errors
+    /// A column that is missing or of another kind.
+    pub(crate) fn known_routes(&self, frame: &Frame, rows: &[u32]) -> Result<Vec<u64>> {
+        let mut columns = vec![];
+        for column in &self.columns {
+            columns.push(&frame.columns[frame.position(&column.name)?]);
+        }
+        let mut routes = vec![NOWHERE; frame.rows];
+        let mut key = vec![];
+        for row in rows.iter().map(|r| *r as usize) {
+            key.clear();
+            for (column, from) in self.columns.iter().zip(&columns) {
+                key::put(column, from.value(row), &mut key)?;
+            }
+            routes[row] = self.route(&key).unwrap_or(NOWHERE);
+        }
+        Ok(routes)
+    }
+
     /// Memory that it takes.
     fn bytes(&self) -> usize {
         self.entries.iter().map(|e| 3 * e.key.len() + e.left_out.len() + 160).sum()

@@ -234,8 +234,7 @@ fn predictions(setting: &Setting, artifact: &[u8], rows: &[u32], cx: &Cx) -> Res
     let scorer = Scorer::load(artifact)?;
     let mut rows = train::some_rows(rows);
     rows.sort_unstable();
-    scorer.answered(setting.frame, &mut rows)?;
-    let scores = scorer.score_rows(setting.frame, &rows, cx)?;
+    let scores = scorer.score_known_groups(setting.frame, &rows, cx)?;
     Ok(Predictions::of(setting.target.task, &setting.target.classes, &scores, |p| scorer.decide(p)))
 }
 
