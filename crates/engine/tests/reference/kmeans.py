@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 import sklearn
 from sklearn import datasets
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 
 here = pathlib.Path(__file__).parent
 x, y = datasets.load_digits(return_X_y=True)
@@ -46,6 +46,10 @@ for data, k, standardise in [("iris", 3, True), ("wine", 3, True), ("digits", 10
         cases.append({
             "data": data, "standardise": standardise, "n_clusters": k, "weighted": weighted, "first_rows": rows,
             "best_of_10": None if weighted else best.inertia_,
+            "minibatch": -np.mean([
+                MiniBatchKMeans(k, batch_size=64, n_init=1, random_state=s).fit(x, sample_weight=w).score(x, sample_weight=w)
+                for s in range(200)
+            ]),
             "inertia": lloyd.inertia_, "iterations": lloyd.n_iter_, "centers": lloyd.cluster_centers_.tolist(),
             "sizes": np.bincount(lloyd.labels_, weights=w, minlength=k).tolist(),
         })

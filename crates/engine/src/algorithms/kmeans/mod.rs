@@ -11,11 +11,14 @@
 //! out after one pass. A cluster that loses all its rows is moved to the row that is farthest from its center, as in
 //! scikit-learn.
 //!
+//! With `batch_size`, [`minibatch`] learns from a sample instead, which one pass draws; then `Finish` measures.
+//!
 //! A row's part in a draw hangs on the seed and its number. Sums are cut at blocks of rows, so the result is the
 //! same bits on any number of threads.
 
 mod centers;
 mod local;
+mod minibatch;
 mod model;
 mod moments;
 mod params;
@@ -30,6 +33,7 @@ use crate::schema::{Chunk, Schema, Task};
 use centers::{Centers, add};
 pub use local::Local;
 use local::{Cells, Drift, Seeds};
+use minibatch::Sample;
 pub use model::Model;
 use moments::Moments;
 use params::{Init, PARAMS, Params};
@@ -116,6 +120,8 @@ impl State {
 pub struct Partial {
     moments: Moments,
     picks: Picks,
+    /// Rows for mini-batches.
+    sample: Sample,
     /// Rows' weight by candidate or center.
     weights: Vec<f64>,
     /// Weighted sums of rows by center.
@@ -136,6 +142,7 @@ impl Merge for Partial {
         same_length(&self.sums, &other.sums)?;
         self.moments.merge(other.moments)?;
         self.picks.merge(other.picks)?;
+        self.sample.merge(other.sample);
         add(&mut self.weights, &other.weights, 1.0);
         add(&mut self.sums, &other.sums, 1.0);
         self.inertia += other.inertia;
@@ -171,8 +178,8 @@ impl Learner for KMeans {
     const INFO: Info = Info {
         name: "kmeans",
         version: 1,
-        summary: "Clusters around centers: k-means|| seeding and Lloyd's algorithm; predicts the number of the \
-                  nearest center.",
+        summary: "Clusters around centers: k-means|| seeding and Lloyd's algorithm, or mini-batches; predicts the \
+                  number of the nearest center.",
         tasks: &[Task::Clustering],
         input: Input::Matrix { scale: true },
         sharding: Sharding::Blocks,
@@ -200,7 +207,10 @@ impl Learner for KMeans {
         // A row's candidate, its center with two bounds, the row itself, and its part in the sums of its group.
         let kept = if params.keeps { params.width as u64 * 8 } else { 0 };
         let local = schema.rows as u64 * (12 + 20 + kept + params.width as u64);
-        draws + waiting * (params.clusters.max(per_draw)) as u64 * row + local
+        // The sample, and once more while it is merged.
+        let sampled = params.batch.map_or(0, |(_, share)| (schema.rows as f64 * share) as u64 * row * 2);
+        let local = if params.batch.is_some() { 0 } else { local };
+        draws + waiting * (params.clusters.max(per_draw)) as u64 * row + local + sampled
     }
 
     fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
@@ -209,6 +219,7 @@ impl Learner for KMeans {
 
     fn zero(params: &Params, state: &State) -> Partial {
         let (draw, weights, sums) = match (&state.phase, &params.init) {
+            (Phase::Survey, _) if params.batch.is_some() => (0, 0, 0),
             (Phase::Survey | Phase::Spread(_), Init::Parallel(draw)) => (*draw, 0, 0),
             (Phase::Survey | Phase::Spread(_), Init::Random) => (params.clusters, 0, 0),
             (Phase::Survey | Phase::Spread(_), Init::Given(_)) => (0, 0, 0),
@@ -220,6 +231,7 @@ impl Learner for KMeans {
         Partial {
             moments: Moments::default(),
             picks: Picks::new(draw),
+            sample: Sample::default(),
             weights: vec![0.0; weights],
             sums: vec![0.0; sums],
             inertia: 0.0,
@@ -279,6 +291,12 @@ impl Learner for KMeans {
                 }
                 state.tolerance = params.tol * total.moments.variance();
                 state.moments = std::mem::take(&mut total.moments);
+                if let Some((batch, _)) = params.batch {
+                    let found = minibatch::learn(params, &total.sample, batch, state.run, cx)?;
+                    (state.iterations, state.converged) = (found.steps, found.converged);
+                    state.phase = Phase::Finish(Centers::new(&found.points, params.width));
+                    return Ok(Step::Again(state));
+                }
                 match &params.init {
                     Init::Given(centers) => state.assign(&centers.points(), params.width),
                     _ if total.picks.len() < k => return Err(too_few_distinct(total.picks.len(), k)),
@@ -336,7 +354,9 @@ fn pass(
     match &state.phase {
         Phase::Survey => {
             partial.moments.merge(Moments::of(chunk))?;
-            if !matches!(params.init, Init::Given(_)) {
+            if let Some((_, share)) = params.batch {
+                partial.sample.take(chunk, share, lots);
+            } else if !matches!(params.init, Init::Given(_)) {
                 let keys = (0..chunk.rows).map(|i| key(i, chunk.weight(i))).collect();
                 partial.picks.offer(keys, chunk.x, width);
             }

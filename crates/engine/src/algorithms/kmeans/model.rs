@@ -19,7 +19,7 @@ pub struct Model {
     pub(super) sizes: Vec<f64>,
     /// Sum over the training rows of weight times squared distance to the center.
     pub(super) inertia: f64,
-    /// Iterations of Lloyd's algorithm.
+    /// Iterations of Lloyd's algorithm, or mini-batches.
     pub(super) iterations: u64,
     /// Whether the centers came to rest.
     pub(super) converged: bool,
@@ -41,7 +41,7 @@ impl Model {
         self.inertia
     }
 
-    /// Iterations of Lloyd's algorithm.
+    /// Iterations of Lloyd's algorithm, or mini-batches.
     pub fn iterations(&self) -> u64 {
         self.iterations
     }

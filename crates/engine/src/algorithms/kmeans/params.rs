@@ -2,6 +2,7 @@
 
 use super::MAX_CLUSTERS;
 use super::centers::Centers;
+use super::minibatch;
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
 use crate::schema::Schema;
@@ -9,13 +10,19 @@ use crate::schema::Schema;
 /// What the reference says of them.
 pub const PARAMS: &[Param] = &[
     Param::int("n_clusters", 8, 1, MAX_CLUSTERS as i64, "Clusters to form.").alias(&["k"]),
-    Param::int("max_iter", 300, 1, 100_000, "Most iterations of Lloyd's algorithm in a run."),
+    Param::int(
+        "max_iter",
+        300,
+        1,
+        100_000,
+        "Most iterations of Lloyd's algorithm in a run; with batch_size most readings of the sample.",
+    ),
     Param::float(
         "tol",
         1e-4,
         0.0,
         f64::MAX,
-        "The centers are at rest when the squares of their shifts sum to no more than this times the mean \
+        "Of Lloyd's algorithm: the centers are at rest when the squares of their shifts sum to no more than this times the mean \
                  variance of the features.",
     ),
     Param::json(
@@ -32,6 +39,15 @@ pub const PARAMS: &[Param] = &[
         100.0,
         "Rows that k-means|| takes in each of its 4 draws, as a multiple of n_clusters.",
     ),
+    Param::int(
+        "batch_size",
+        1024,
+        1,
+        10_000_000,
+        "Rows a step of mini-batch k-means, which samples 100 batches in one pass, begins by k-means++ on some of \
+         them, and ends when the inertia of batches has not fallen for 10 steps; left out, all rows are in each step.",
+    )
+    .optional(),
 ];
 
 /// Values of encoded rows that shards keep between rounds: 1 GiB. Where there are more, each round encodes them.
@@ -63,6 +79,8 @@ pub struct Params {
     pub n_init: usize,
     /// First centers.
     pub init: Init,
+    /// Rows a mini-batch, and the share of all rows that is sampled for them.
+    pub batch: Option<(usize, f64)>,
     /// Whether shards keep their encoded rows between rounds.
     pub keeps: bool,
 }
@@ -104,8 +122,10 @@ impl Params {
             }
         };
         let (max_iter, tol) = (values.count("max_iter")?, values.float("tol")?);
-        let keeps = schema.rows.saturating_mul(width) <= MAX_KEPT;
-        Ok(Params { clusters, width, max_iter, tol, n_init, init, keeps })
+        let batch = values.opt_count("batch_size")?;
+        let batch = batch.map(|rows| (rows, minibatch::share(schema.rows, rows, clusters)));
+        let keeps = batch.is_none() && schema.rows.saturating_mul(width) <= MAX_KEPT;
+        Ok(Params { clusters, width, max_iter, tol, n_init, init, batch, keeps })
     }
 }
 

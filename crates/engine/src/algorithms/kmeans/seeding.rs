@@ -93,7 +93,7 @@ impl Merge for Picks {
 }
 
 /// What equal rows share; 0.0 and -0.0 are equal.
-fn identity(row: &[f64]) -> Vec<u64> {
+pub fn identity(row: &[f64]) -> Vec<u64> {
     row.iter().map(|v| (v + 0.0).to_bits()).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::wire;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 fn train_with(params: Value, table: &Table, seed: u64, observer: &dyn Observer) -> Result<Model> {
@@ -102,6 +102,75 @@ fn lloyd_agrees_with_scikit_learn_from_the_same_centers() {
             sizes[*cluster as usize] += table.chunk(i..i + 1).weight(0);
         }
         assert_eq!(sizes, model.sizes(), "{name}: scores are the training's clusters");
+    }
+}
+
+#[test]
+fn mini_batches_come_as_near_as_those_of_scikit_learn() {
+    for (case, table) in recorded() {
+        let params = json!({"k": case["n_clusters"], "batch_size": 64});
+        let inertia: Vec<f64> =
+            (0..200).map(|seed| train(params.clone(), &table, seed).unwrap().inertia()).collect();
+        let mean = inertia.iter().sum::<f64>() / inertia.len() as f64;
+        let expected = case["minibatch"].as_f64().unwrap();
+        println!("{} weighted {}: {:.4} of scikit-learn's", case["data"], case["weighted"], mean / expected);
+        assert!((mean / expected - 1.0).abs() < 0.04, "{}: {mean}, expected {expected}", case["data"]);
+        // Measured on all rows.
+        let model = train(params, &table, 0).unwrap();
+        assert_eq!(
+            model.sizes().iter().sum::<f64>(),
+            (0..table.len()).map(|i| table.chunk(i..i + 1).weight(0)).sum::<f64>()
+        );
+    }
+}
+
+#[test]
+fn mini_batches_of_a_large_table_need_two_passes() {
+    struct Counted<'a>(&'a Table, AtomicUsize);
+    impl Rows for Counted<'_> {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn read(&self, range: std::ops::Range<usize>, into: &mut crate::schema::Buffer) -> Result<()> {
+            self.1.fetch_add(range.len(), Ordering::Relaxed);
+            self.0.read(range, into)
+        }
+    }
+    let table = table(clumps(60_000, 4, 8), 4);
+    let stop = AtomicBool::new(false);
+    let cx = Cx { seed: 3, stop: &stop, observer: &Silent };
+    let values = Values::parse("kmeans", KMeans::INFO.params, r#"{"k": 8, "batch_size": 50}"#).unwrap();
+    let params = KMeans::params(&values, table.schema()).unwrap();
+    let rows = Counted(&table, AtomicUsize::new(0));
+    let model = fit::<KMeans>(&params, table.schema(), &rows, &cx).unwrap();
+    assert_eq!(rows.1.into_inner(), 2 * 60_000);
+    let all = train(json!({"k": 8}), &table, 3).unwrap();
+    assert!(model.inertia() < 1.1 * all.inertia(), "{} for {}", model.inertia(), all.inertia());
+    assert!(model.converged() && model.sizes().iter().all(|s| *s > 0.0));
+}
+
+#[test]
+fn mini_batches_refuse_what_they_cannot_learn_from() {
+    let equal = table(vec![1.0; 300], 3);
+    let error = train(json!({"k": 2, "batch_size": 10}), &equal, 0).unwrap_err();
+    assert_eq!(error.kind, Kind::Data);
+    assert_eq!(
+        error.message,
+        "the 100 rows sampled for mini-batches have 1 distinct ones, expected at least n_clusters = 2"
+    );
+    let large = table((0..300).map(|i| f64::from(i) * 1e200).collect(), 3);
+    assert_eq!(train(json!({"k": 2, "batch_size": 10}), &large, 0).unwrap_err().kind, Kind::Data);
+    for wrong in ["0", "-5", "1.5", "\"all\""] {
+        let json = format!(r#"{{"batch_size": {wrong}}}"#);
+        let error = Values::parse("kmeans", KMeans::INFO.params, &json).unwrap_err();
+        assert_eq!(error.kind, Kind::Parameter, "{wrong}");
+    }
+    // Others than the default begin: random rows, and given centers.
+    let rows = table(clumps(3000, 2, 4), 2);
+    let given: Vec<&[f64]> = (0..4).map(|i| rows.chunk(i..i + 1).x).collect();
+    for init in [json!("random"), json!(given)] {
+        let model = train(json!({"k": 4, "batch_size": 100, "init": init}), &rows, 1).unwrap();
+        assert_eq!(model.sizes().iter().sum::<f64>(), 3000.0);
     }
 }
 
