@@ -28,6 +28,7 @@ LONG = {
     "logistic": ("yes", '{"max_iter": 100000, "tol": 1e-14}', "folds => 100"),
     "multinomial": ("class", '{"max_iter": 100000, "tol": 1e-14}', "folds => 100"),
     "kmeans": (None, '{"n_clusters": 200, "n_init": 1000}', "split => 'none'"),
+    "kmeans by mini-batches": (None, '{"n_clusters": 200, "n_init": 1000, "batch_size": 1000}', "split => 'none'"),
     "boosting": ("class", '{"n_estimators": 100000}', "split => 'none'"),
     "cnn": ("class", '{"epochs": 10000, "shape": [28, 28, 1], "batch_size": 2048}', "split => 'none'"),
 }
@@ -49,7 +50,7 @@ def long_training(algorithm, model="m"):
     columns = ("pixels" if algorithm == "cnn" else FEATURES) + (f", {target}" if target else "")
     target = f"'{target}'" if target else "NULL"
     source = f"'SELECT {columns} FROM {'images' if algorithm == 'cnn' else 'big'}'"
-    return f"SELECT * FROM damson.train('{model}', {source}, {target}, '{algorithm}', '{params}', {more})"
+    return f"SELECT * FROM damson.train('{model}', {source}, {target}, '{algorithm.split()[0]}', '{params}', {more})"
 
 
 def has_begun(watcher, pid):
@@ -117,6 +118,50 @@ def test_cancel_ends_a_training_at_once_and_leaves_nothing(connect, measured, al
     measured(f"memory kept after {TRIES} cancelled trainings of {algorithm}: {grown:.0f} MB")
     assert grown < 40
     assert one(session, "SELECT 1") == 1
+
+
+def test_cancel_ends_a_training_by_group_at_once_and_leaves_nothing(connect, measured):
+    watcher, session = connect(), connect(options="-c client_min_messages=warning")
+    pid = session.info.backend_pid
+    session.execute("SELECT * FROM damson.models")
+    before, threads_before = registered(watcher), threads(pid)
+    source = f"SELECT class, yes, {FEATURES} FROM big"
+    for params, more in [('{"n_estimators": 100000}', ""), ('{"n_estimators": 100000}', ", unknown_group => 'global'")]:
+        sql = f"SELECT * FROM damson.train('m', '{source}', 'yes', 'boosting', '{params}', group_by => '{{class}}', split => 'none'{more})"
+        taken = []
+        for _ in range(TRIES):
+            error, seconds = end_from_outside(session, watcher, sql, "pg_cancel_backend")
+            assert isinstance(error, psycopg.errors.QueryCanceled), error
+            assert threads(pid) == threads_before
+            taken.append(seconds)
+        measured(shown(f"cancel of boosting by group{more}", taken))
+        assert max(taken) < PATIENCE
+    assert registered(watcher) == before
+    assert one(session, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cancel_ends_a_fit_as_an_aggregate(connect, measured, workers):
+    watcher, session, taken = connect(), connect(options="-c client_min_messages=warning"), []
+    session.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")
+    session.execute("SELECT set_config('max_parallel_workers_per_gather', %s, false)", [str(workers)])
+    sql = f"SELECT class, damson.fit_with('boosting', '{{\"n_estimators\": 100000}}', yes, {FEATURES}) FROM big GROUP BY class"
+    for _ in range(TRIES):
+        work = Background(lambda: session.execute(sql))
+        # Among the first moments are those in which rows are collected, among the last those of the learning.
+        time.sleep(0.1 + random.random() * 2)
+        assert not work.ended, work.outcome
+        clock = time.monotonic()
+        assert one(watcher, "SELECT pg_cancel_backend(%s)", session.info.backend_pid)
+        assert isinstance(work.result(), psycopg.errors.QueryCanceled), work.outcome
+        taken.append(work.ended - clock)
+        assert threads(session.info.backend_pid) == 1
+    measured(shown(f"cancel of damson.fit, {workers} workers", taken))
+    assert max(taken) < PATIENCE
+    assert registered(watcher) == [0] * 7
+    # The session goes on, and no memory context of the aggregate is left half made.
+    fitted = f"SELECT damson.fit('ridge', y, {FEATURES}) FROM (SELECT * FROM big LIMIT 100) few"
+    assert one(session, fitted).startswith("damson:")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -74,10 +74,12 @@ LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'damson_explain';
 COMMENT ON FUNCTION damson.explain(text, VARIADIC "any") IS
 'Why a row gets its score: what each column added to it, exactly.
-An object with base (the mean score of the training rows), contributions (a number a column), score (their sum: the
-prediction, or for classes the log odds) and the class that the score speaks for: the second of two, the likeliest of
-many. Trees have exact Shapley values (TreeSHAP), linear models coefficient times distance from the mean. Features are
-given as for damson.predict.
+An object with base (the score of the mean training row), contributions (a number a column), score (their sum: the
+prediction, its logarithm where the link is one, or for classes the log odds) and the class that the score speaks for:
+the second of two, the likeliest of many. boosting has exact Shapley values (TreeSHAP); linear models have coefficient
+times distance from the training mean (shap''s LinearExplainer); naive_bayes has what the column''s likelihood adds to the
+log odds, with the classes'' priors as the base. Other algorithms have no exact answer: see damson.importance. Features
+are given as for damson.predict.
 Example: SELECT c.id, damson.explain(''churn'', c)->''contributions'' FROM customers c;';
 
 CREATE FUNCTION damson.embed(model text, VARIADIC features "any")

@@ -19,9 +19,11 @@ use std::collections::BTreeMap;
 /// One row's raw score, split into parts that sum to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The class that the score speaks for, by number: the second of two, the likeliest of many.
+    /// The class that the score speaks for, by number: the second of two, the likeliest of many; none where one score
+    /// orders several classes.
     pub class: Option<usize>,
-    /// The mean score of the training rows.
+    /// The mean score of the training rows; of a linear model the score of their mean, of naive Bayes that of the
+    /// classes' priors.
     pub base: f64,
     /// The raw score: on the scale of the linear predictor or of the trees' sum (log odds for classes).
     pub score: f64,
@@ -91,6 +93,7 @@ impl Scorer {
         let width = self.schema.width() + 1;
         let scores = parts.len() / width;
         let (class, at) = match (self.card.task, scores) {
+            (Task::Classification, 1) if self.card.classes.len() > 2 => (None, 0),
             (Task::Classification, 1) => (Some(1), 0),
             (Task::Classification, _) => (Some(decided), decided),
             _ => (None, 0),

@@ -11,9 +11,9 @@
 //! those of fewer than two rows, have no interval.
 
 use super::Scored;
+use crate::distributions::normal_quantile;
 use crate::metrics::Confusion;
 use crate::schema::Task;
-use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Evaluations of cells that a gradient may take.
 const MAX_WORK: usize = 20_000_000;
@@ -27,7 +27,7 @@ pub(super) struct Intervals<'a> {
 
 impl<'a> Intervals<'a> {
     pub fn new(scored: &'a Scored, confidence: f64) -> Intervals<'a> {
-        let z = Normal::standard().inverse_cdf(0.5 + confidence / 2.0);
+        let z = normal_quantile(0.5 + confidence / 2.0);
         let total = (0..scored.rows()).map(|i| scored.weight(i)).sum();
         let classified = scored.task == Task::Classification;
         let decided =

@@ -1,11 +1,11 @@
 //! Correlations of numeric columns, pairwise on the rows where both have a value.
 
 use super::{number, ranks};
+use crate::distributions::Reference;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, ColumnKind, Frame};
 use crate::learner::Cx;
 use rayon::prelude::*;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use std::cmp::Ordering;
 
 /// Which correlation.
@@ -69,9 +69,8 @@ fn pair(a: &Column, b: &Column, method: Method) -> Correlation {
     };
     let p_value = p_value.or_else(|| {
         let r = value?;
-        let t = StudentsT::new(0.0, 1.0, n - 2.0).ok()?;
         let statistic = r.abs() * ((n - 2.0) / ((1.0 - r) * (1.0 + r)).max(f64::MIN_POSITIVE)).sqrt();
-        Some(2.0 * t.sf(statistic))
+        Some(Reference::T(n - 2.0).two_sided(statistic)).filter(|p| !p.is_nan())
     });
     Correlation { a: a.name.clone(), b: b.name.clone(), value, p_value, rows: x.len() as u64 }
 }
@@ -133,8 +132,7 @@ fn kendall(x: &[f64], y: &[f64]) -> Option<(f64, f64)> {
     let variance = (pairs * (2.0 * m + 5.0) - txw - tyw) / 18.0
         + 2.0 * tx * ty / pairs
         + if n > 2 { tx3 * ty3 / (9.0 * pairs * (m - 2.0)) } else { 0.0 };
-    let normal = Normal::new(0.0, 1.0).ok()?;
-    Some((tau, 2.0 * normal.sf(difference.abs() / variance.sqrt())))
+    Some((tau, Reference::Normal.two_sided(difference / variance.sqrt())))
 }
 
 /// Sorts, and counts the pairs that were out of order.

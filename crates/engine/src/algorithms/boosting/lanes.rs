@@ -236,3 +236,80 @@ fn bundle(
     }
     groups.into_iter().map(|(group, ..)| group).filter(|group| group.len() > 1).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learner::Silent;
+    use std::sync::atomic::AtomicBool;
+
+    /// Rows of features whose most frequent bins are the first, one in the middle, and the last; no two of them are
+    /// outside theirs in a row. The fourth is in all bins alike, and stays alone.
+    fn rows(bins: &[usize], defaults: &[usize], stride: usize) -> Vec<u8> {
+        let mut rows = vec![];
+        for i in 0..4000usize {
+            let mut row = vec![0; stride];
+            defaults.iter().zip(&mut row).for_each(|(default, bin)| *bin = *default as u8);
+            // Every other bin of the feature whose turn it is.
+            let f = i % 40;
+            if f < defaults.len() {
+                row[f] = ((defaults[f] + 1 + i / 40 % (bins[f] - 1)) % bins[f]) as u8;
+            }
+            row[defaults.len()] = (i % bins[defaults.len()]) as u8;
+            rows.extend(row);
+        }
+        rows
+    }
+
+    #[test]
+    fn shared_lanes_keep_every_bin_of_every_row() {
+        let stop = AtomicBool::new(false);
+        let cx = Cx { seed: 0, stop: &stop, observer: &Silent };
+        // The last case fills a lane to its last code: 1 + 100 + 155 = 256.
+        for (bins, defaults) in [
+            (vec![6, 5, 9, 7], vec![0, 2, 8]),
+            (vec![2, 2, 2, 200], vec![1, 0, 1]),
+            (vec![101, 156, 7], vec![50, 155]),
+            (vec![101, 157, 7], vec![0, 3]),
+        ] {
+            let features: Vec<u32> = (0..bins.len() as u32).collect();
+            let starts: Vec<usize> = std::iter::once(0)
+                .chain(bins.iter().scan(0, |at, b| {
+                    *at += b;
+                    Some(*at)
+                }))
+                .collect();
+            let layout = Layout { features, starts };
+            let stride = Lanes::apart(bins.len()).stride();
+            let before = rows(&bins, &defaults, stride);
+            let mut after = before.clone();
+            let lanes = share(&mut after, &layout, &cx).unwrap();
+            let full = bins.iter().take(defaults.len()).map(|b| b - 1).sum::<usize>() + 1 > CODES;
+            assert_eq!(lanes.lanes < bins.len(), !full, "{bins:?}: the features share a lane where they fit");
+            let to = lanes.stride();
+            assert_eq!(after.len(), before.len() / stride * to);
+            for (row, (old, new)) in before.chunks(stride).zip(after.chunks(to)).enumerate() {
+                for (f, expected) in old.iter().enumerate().take(bins.len()) {
+                    let (lane, codes) = lanes.codes(f);
+                    assert_eq!(codes[usize::from(new[lane])], *expected, "{bins:?}: row {row}, feature {f}");
+                }
+            }
+            // Sums by code become sums by bin.
+            let mut sums = vec![[0i64; CODES]; lanes.lanes];
+            let mut expected = vec![0; layout.starts[bins.len()] * 2];
+            for (row, (old, new)) in before.chunks(stride).zip(after.chunks(to)).enumerate() {
+                let value = row as i64 % 13 - 6;
+                (0..lanes.lanes).for_each(|lane| sums[lane][usize::from(new[lane])] += (value << 20) + 1);
+                for (start, bin) in layout.starts.iter().zip(old).take(bins.len()) {
+                    let pair = start + usize::from(*bin);
+                    expected[pair * 2] += value;
+                    expected[pair * 2 + 1] += 1;
+                }
+            }
+            let mut found = vec![0; expected.len()];
+            lanes.unpack(&mut sums, 20, &layout, &mut found);
+            assert_eq!(found, expected, "{bins:?}");
+            assert!(sums.iter().flatten().all(|s| *s == 0), "{bins:?}: sums are left behind");
+        }
+    }
+}

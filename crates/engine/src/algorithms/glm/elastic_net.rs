@@ -56,7 +56,7 @@ const CV: Param =
 
 const LASSO: Info = Info {
     name: "lasso",
-    version: 1,
+    version: 2,
     summary: "Linear regression with an L1 penalty, of one strength or the best of a path.",
     tasks: &[Task::Regression],
     input: Input::Matrix { scale: true },

@@ -11,7 +11,7 @@ use super::family::{Family, Rows};
 use super::inference::{self, CONFIDENCE_LEVEL, COV_TYPE, CovType, Meat, MeatSums, Request};
 use super::link::Link;
 use super::model::{Model, Response, Trace};
-use super::moments::Moments;
+use super::moments::{Moments, Spread};
 use super::pass::{self, Sums};
 use super::quadratic::Quadratic;
 use super::{
@@ -88,7 +88,7 @@ const POWER: Param = Param::float(
 const INFOS: [Info; 5] = [
     Info {
         name: "glm",
-        version: 1,
+        version: 2,
         summary: "Generalised linear model of any family and link, with standard errors.",
         tasks: &[Task::Regression, Task::Classification],
         input: Input::Matrix { scale: false },
@@ -119,7 +119,7 @@ const INFOS: [Info; 5] = [
     },
     Info {
         name: "poisson",
-        version: 1,
+        version: 2,
         summary: "Poisson regression of counts or rates.",
         tasks: &[Task::Regression],
         input: Input::Matrix { scale: false },
@@ -128,7 +128,7 @@ const INFOS: [Info; 5] = [
     },
     Info {
         name: "gamma",
-        version: 1,
+        version: 2,
         summary: "Gamma regression of amounts above 0, with a log link by default.",
         tasks: &[Task::Regression],
         input: Input::Matrix { scale: false },
@@ -137,7 +137,7 @@ const INFOS: [Info; 5] = [
     },
     Info {
         name: "negative_binomial",
-        version: 1,
+        version: 2,
         summary: "Negative binomial regression (NB2) of counts that vary more than Poisson's.",
         tasks: &[Task::Regression],
         input: Input::Matrix { scale: false },
@@ -148,7 +148,7 @@ const INFOS: [Info; 5] = [
     },
     Info {
         name: "tweedie",
-        version: 1,
+        version: 2,
         summary: "Tweedie regression of amounts of 0 or more, such as claims.",
         tasks: &[Task::Regression],
         input: Input::Matrix { scale: false },
@@ -177,7 +177,7 @@ pub struct Params {
 
 /// What is known of an optimum that another learner found.
 pub(super) struct Optimum {
-    pub spread: Vec<f64>,
+    pub spread: Spread,
     pub weight: f64,
     pub passes: usize,
     pub converged: bool,
@@ -232,7 +232,7 @@ pub struct Scores {
 
 #[derive(Default)]
 struct Job {
-    spread: Vec<f64>,
+    spread: Spread,
     l1: Vec<f64>,
     l2: Vec<f64>,
     weight: f64,

@@ -7,7 +7,7 @@
 
 use super::link::Link;
 use super::model::{Model, Response, Trace};
-use super::moments::Moments;
+use super::moments::{Moments, Spread};
 use super::pass::Sums;
 use super::{Coordinates, FIT_INTERCEPT, feature_names, largest, no_rows, not_finite, solve, without_offset};
 use crate::dense;
@@ -52,7 +52,7 @@ pub struct Point {
 
 #[derive(Default)]
 struct Job {
-    spread: Vec<f64>,
+    spread: Spread,
     l2: Vec<f64>,
     weight: f64,
     base: (Vec<f64>, f64),
@@ -84,7 +84,7 @@ impl Merge for Partial {
 impl Learner for Huber {
     const INFO: Info = Info {
         name: "huber",
-        version: 1,
+        version: 2,
         summary: "Linear regression that is robust to outliers of the target.",
         tasks: &[Task::Regression],
         input: Input::Matrix { scale: true },

@@ -66,7 +66,7 @@ impl Merge for Partial {
 
 const LINEAR: Info = Info {
     name: "linear",
-    version: 2,
+    version: 3,
     summary: "Linear regression by ordinary or weighted least squares.",
     tasks: &[Task::Regression],
     input: Input::Matrix { scale: false },

@@ -11,7 +11,7 @@ use super::generalised::{self, Generalised, Optimum, Point};
 use super::inference::{CONFIDENCE_LEVEL, COV_TYPE, Request};
 use super::link::Link;
 use super::model::{Model, Response, Trace};
-use super::moments::Moments;
+use super::moments::{Moments, Spread};
 use super::{
     C, ClassifierParams, Coordinates, FIT_INTERCEPT, MAX_ITER, TOL, largest, no_rows, not_finite, solve,
 };
@@ -52,7 +52,7 @@ pub struct Newton {
 /// What the job alone needs to know.
 #[derive(Default)]
 struct JobState {
-    spread: Vec<f64>,
+    spread: Spread,
     penalty: Vec<f64>,
     weight: f64,
     /// The best point so far and its objective, from which the last step was taken.
@@ -131,7 +131,7 @@ const L1_RATIO: Param = Param::float(
 impl Learner for Logistic {
     const INFO: Info = Info {
         name: "logistic",
-        version: 2,
+        version: 3,
         summary: "Logistic regression of two classes, with a penalty, or with standard errors.",
         tasks: &[Task::Classification],
         input: Input::Matrix { scale: true },

@@ -1,6 +1,7 @@
 //! The model of the whole family: linear functions of the features, and a link.
 
 use super::link::{Link, sigmoid};
+use super::moments::Spread;
 use super::statistics::{self, Statistics};
 use crate::dense::dot;
 use crate::error::{Error, Kind, Result};
@@ -41,8 +42,8 @@ pub struct Model {
     pub coefficients: Vec<f64>,
     /// `k` values; for `Ordinal` the thresholds, one less than classes.
     pub intercept: Vec<f64>,
-    /// The standard deviation of each feature in training.
-    pub spread: Vec<f64>,
+    /// Each feature in training.
+    pub spread: Spread,
     /// How training went.
     pub trace: Trace,
     /// Names and values that describe the fit, such as its log-likelihood.
@@ -62,6 +63,13 @@ fn softmax(m: &mut [f64]) {
     m.iter_mut().for_each(|v| *v /= sum);
 }
 
+impl Model {
+    /// Features.
+    fn width(&self) -> usize {
+        self.spread.deviation.len()
+    }
+}
+
 impl crate::learner::Model for Model {
     fn outputs(&self) -> usize {
         match self.response {
@@ -73,7 +81,7 @@ impl crate::learner::Model for Model {
     }
 
     fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
-        let (d, k) = (self.spread.len(), self.outputs());
+        let (d, k) = (self.width(), self.outputs());
         let mut finite = true;
         for i in 0..chunk.rows {
             let (x, out) = (&chunk.x[i * d..(i + 1) * d], &mut out[i * k..(i + 1) * k]);
@@ -132,7 +140,8 @@ impl crate::learner::Model for Model {
         let known = self.statistics.as_ref().is_none_or(|s| s.fits(d, functions, thresholds));
         if !fits
             || !known
-            || self.spread.len() != d
+            || self.spread.mean.len() != d
+            || self.spread.deviation.len() != d
             || functions.checked_mul(d) != Some(self.coefficients.len())
         {
             return Err(Error::corrupt(format!(
@@ -141,7 +150,8 @@ impl crate::learner::Model for Model {
                 schema.classes
             )));
         }
-        let mut values = self.coefficients.iter().chain(&self.intercept).chain(&self.spread);
+        let Spread { mean, deviation } = &self.spread;
+        let mut values = self.coefficients.iter().chain(&self.intercept).chain(mean).chain(deviation);
         if !values.all(|v| v.is_finite()) {
             return Err(Error::corrupt("a linear model has a coefficient that is not finite"));
         }
@@ -176,10 +186,34 @@ impl crate::learner::Model for Model {
 
     /// The mean over functions of the absolute effect of one standard deviation.
     fn importance(&self, _schema: &Schema) -> Vec<f64> {
-        let d = self.spread.len();
+        let d = self.width();
         let k = self.coefficients.len().checked_div(d).unwrap_or(0).max(1);
         let effect = |j: usize| (0..k).map(|c| self.coefficients[c * d + j].abs()).sum::<f64>() / k as f64;
-        (0..d).map(|j| effect(j) * self.spread[j]).collect()
+        (0..d).map(|j| effect(j) * self.spread.deviation[j]).collect()
+    }
+
+    /// Of each function, `coefficient * (value - training mean)` a feature, and the function at the means: the Shapley
+    /// values for features that are independent (Lundberg and Lee 2017, corollary 1; `shap.LinearExplainer`).
+    fn explain(&self, chunk: &Chunk, out: &mut Vec<f64>) -> Result<bool> {
+        let (d, mean) = (self.width(), &self.spread.mean);
+        let constants: Vec<f64> = match self.response {
+            // Of two classes, the log odds (or the link's scale) of the second; of more, what thresholds cut.
+            Response::Ordinal(_) if self.intercept.len() == 1 => vec![-self.intercept[0]],
+            Response::Ordinal(_) => vec![0.0],
+            _ => self.intercept.clone(),
+        };
+        for i in 0..chunk.rows {
+            for (c, constant) in constants.iter().enumerate() {
+                let coefficients = &self.coefficients[c * d..(c + 1) * d];
+                let row = chunk.row(i).iter().zip(mean).zip(coefficients);
+                out.extend(row.map(|((x, m), b)| b * (x - m)));
+                out.push(constant + dot(mean, coefficients));
+            }
+        }
+        match out.iter().all(|v| v.is_finite()) {
+            true => Ok(true),
+            false => Err(Error::new(Kind::Data, "a score is not finite: a feature's value is too large")),
+        }
     }
 
     fn coefficients(&self, schema: &Schema, units: &[Unit]) -> Vec<Coefficient> {

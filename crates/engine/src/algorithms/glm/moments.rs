@@ -9,6 +9,15 @@ use crate::learner::{Cx, Merge};
 use crate::schema::Chunk;
 use serde::{Deserialize, Serialize};
 
+/// Where each feature lay in training, and how wide.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Weighted means.
+    pub mean: Vec<f64>,
+    /// Standard deviations, with the sum of weights as the denominator.
+    pub deviation: Vec<f64>,
+}
+
 /// Moments of `width` features and, last, the target (for classes, the class's number).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
@@ -117,10 +126,11 @@ impl Moments {
         self.product(j, j, true) <= self.weight * noise * noise
     }
 
-    /// The standard deviation of each feature, with `weight` as the denominator.
-    pub fn spread(&self) -> Vec<f64> {
+    /// The mean and the standard deviation of each feature.
+    pub fn spread(&self) -> Spread {
         let d = self.mean.len() - 1;
-        (0..d).map(|j| (self.product(j, j, true) / self.weight).max(0.0).sqrt()).collect()
+        let deviation = |j| (self.product(j, j, true) / self.weight).max(0.0).sqrt();
+        Spread { mean: self.mean[..d].to_vec(), deviation: (0..d).map(deviation).collect() }
     }
 
     /// Whether all sums are finite.

@@ -10,7 +10,7 @@
 use super::inference::{self, CONFIDENCE_LEVEL};
 use super::lbfgs::{Lbfgs, Next};
 use super::model::{Model, Response, Trace};
-use super::moments::Moments;
+use super::moments::{Moments, Spread};
 use super::statistics::Statistics;
 use super::{
     C, ClassifierParams, Coordinates, FIT_INTERCEPT, MAX_ITER, TOL, largest, no_rows, not_finite, solve,
@@ -61,7 +61,7 @@ pub struct Descent {
 /// What the job alone needs to know.
 #[derive(Default)]
 struct Job {
-    spread: Vec<f64>,
+    spread: Spread,
     penalty: Vec<f64>,
     weight: f64,
     factor: Option<solve::Factor>,
@@ -111,7 +111,7 @@ const PENALTY: Param = Param::choice(
 impl Learner for Multinomial {
     const INFO: Info = Info {
         name: "multinomial",
-        version: 2,
+        version: 3,
         summary: "Softmax regression of two or more classes, with an L2 penalty, or with standard errors.",
         tasks: &[Task::Classification],
         input: Input::Matrix { scale: true },

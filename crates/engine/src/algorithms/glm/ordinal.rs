@@ -8,7 +8,7 @@
 use super::inference::{self, CONFIDENCE_LEVEL};
 use super::link::Link;
 use super::model::{Model, Response, Trace};
-use super::moments::Moments;
+use super::moments::{Moments, Spread};
 use super::pass::{add, scale_rows, steps};
 use super::statistics::Statistics;
 use super::{Coordinates, feature_names, largest, no_rows, not_finite, solve};
@@ -54,7 +54,7 @@ pub struct Point {
 
 #[derive(Default)]
 struct Job {
-    spread: Vec<f64>,
+    spread: Spread,
     l2: Vec<f64>,
     weight: f64,
     base: Vec<f64>,
@@ -107,7 +107,7 @@ impl Merge for Partial {
 impl Learner for Ordinal {
     const INFO: Info = Info {
         name: "ordinal",
-        version: 1,
+        version: 2,
         summary: "Ordinal regression of ordered classes (proportional odds), with standard errors.",
         tasks: &[Task::Classification],
         input: Input::Matrix { scale: false },

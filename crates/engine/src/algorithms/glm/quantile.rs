@@ -9,7 +9,7 @@
 
 use super::link::Link;
 use super::model::{Model, Response, Trace};
-use super::moments::Moments;
+use super::moments::{Moments, Spread};
 use super::pass::Sums;
 use super::{Coordinates, FIT_INTERCEPT, feature_names, no_rows, not_finite, solve, without_offset};
 use crate::dense;
@@ -59,7 +59,7 @@ pub struct Point {
 
 #[derive(Default)]
 struct Job {
-    spread: Vec<f64>,
+    spread: Spread,
     l1: Vec<f64>,
     weight: f64,
     end: f64,
@@ -121,7 +121,7 @@ fn smooth(r: f64, t: f64, m: f64) -> Smooth {
 impl Learner for Quantile {
     const INFO: Info = Info {
         name: "quantile",
-        version: 1,
+        version: 2,
         summary: "Linear regression of a quantile of the target, such as the median.",
         tasks: &[Task::Regression],
         input: Input::Matrix { scale: true },

@@ -136,6 +136,40 @@ impl learner::Model for Model {
         Ok(())
     }
 
+    /// Of two classes, what each feature adds to the log odds of the second: the logarithm of its likelihood in that
+    /// class, less that in the other (the weight of evidence, Good 1950). Of more classes, to the logarithm of each
+    /// class's probability, less the mean over classes: the softmax of these scores has the probabilities. The base
+    /// is the same of the priors.
+    fn explain(&self, chunk: &Chunk, out: &mut Vec<f64>) -> Result<bool> {
+        let k = self.log_prior.len();
+        let known: Vec<bool> = self.log_prior.iter().map(|p| p.is_finite()).collect();
+        if k == 2 && known.contains(&false) {
+            return Ok(false);
+        }
+        let rows = known.iter().filter(|known| **known).count() as f64;
+        let mean = |v: &[f64]| v.iter().zip(&known).filter(|v| *v.1).map(|v| v.0).sum::<f64>() / rows;
+        // A score of class `c` from the logarithms of all classes.
+        let score = |v: &[f64], c: usize| if k == 2 { v[1] - v[0] } else { v[c] - mean(v) };
+        let (d, scores) = (self.likelihoods.len(), if k == 2 { 1 } else { k });
+        let mut logs = vec![0.0; k];
+        for i in 0..chunk.rows {
+            let begin = out.len();
+            out.resize(begin + scores * (d + 1), 0.0);
+            let parts = &mut out[begin..];
+            for (f, (x, likelihood)) in chunk.row(i).iter().zip(&self.likelihoods).enumerate() {
+                logs.fill(0.0);
+                likelihood.add(*x, &mut logs);
+                (0..scores).for_each(|c| parts[c * (d + 1) + f] = score(&logs, c));
+            }
+            if parts.iter().any(|v| !v.is_finite()) {
+                // As in scoring, nothing is left of the likelihoods.
+                parts.fill(0.0);
+            }
+            (0..scores).for_each(|c| parts[c * (d + 1) + d] = score(&self.log_prior, c));
+        }
+        Ok(true)
+    }
+
     fn validate(&self, schema: &Schema) -> Result<()> {
         let k = self.log_prior.len();
         let prior = |p: &f64| p.is_finite() || *p == f64::NEG_INFINITY;
