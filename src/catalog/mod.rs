@@ -42,7 +42,7 @@ use crate::pg::role;
 use crate::pg::spi::{self, Param, Rows};
 use std::ffi::CStr;
 
-pub use crate::pg::change::generation;
+pub use crate::pg::change::{generation, moment};
 pub use resolve::{Resolved, resolve};
 
 pgrx::extension_sql_file!("../../sql/catalog.sql", name = "catalog", bootstrap);

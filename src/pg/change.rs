@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 /// The table that is watched; 0 before the first call. A re-created extension has another one.
 static WATCHED: AtomicU32 = AtomicU32::new(0);
 static GENERATION: AtomicU64 = AtomicU64::new(1);
+static MOMENT: AtomicU64 = AtomicU64::new(1);
 /// The snapshot that was active when messages were last taken: `xmin` and `xmax`, `xcnt` and `curcid`.
 static SNAPSHOT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
@@ -31,11 +32,23 @@ pub fn generation() -> u64 {
             if SNAPSHOT[0].load(Relaxed) != now[0] || SNAPSHOT[1].load(Relaxed) != now[1] {
                 SNAPSHOT[0].store(now[0], Relaxed);
                 SNAPSHOT[1].store(now[1], Relaxed);
+                MOMENT.fetch_add(1, Relaxed);
                 take_messages();
             }
         }
     }
     GENERATION.load(Relaxed)
+}
+
+/// A number that changes with the generation, and whenever another snapshot is active: under the same number the catalog
+/// shows the very same rows.
+///
+/// A commit is visible a little before its messages leave. Who relies on the generation alone may therefore see the
+/// commit, miss the message, and keep what is stale; what was read at a moment is true for that moment.
+#[inline]
+pub fn moment() -> u64 {
+    generation();
+    MOMENT.load(Relaxed)
 }
 
 #[cold]
@@ -94,6 +107,7 @@ fn table() -> Result<Oid> {
 
 fn bump() {
     GENERATION.fetch_add(1, Relaxed);
+    MOMENT.fetch_add(1, Relaxed);
 }
 
 /// Called by the server at any moment, so it only counts. 0 stands for every relation.

@@ -87,7 +87,7 @@ impl Verb {
 /// What a call site keeps.
 struct Site {
     user: Oid,
-    generation: u64,
+    moment: u64,
     types: Vec<Oid>,
     form: Form,
     models: Vec<Bound>,
@@ -158,7 +158,7 @@ unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Sc
             return Ok(None);
         }
         let reference = text(argument(fcinfo, 0).0);
-        let fresh = site.user == raw::GetUserId() && site.generation == catalog::generation();
+        let fresh = site.user == raw::GetUserId() && site.moment == catalog::moment();
         if !fresh || site.models.get(site.current).is_none_or(|m| m.reference != reference) {
             site.resolve(verb, reference)?;
         }
@@ -229,7 +229,7 @@ unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
         let types: Vec<Oid> = features.map(|i| pg_sys::get_fn_expr_argtype(function, i as i32)).collect();
         let site = Site {
             user: pg_sys::InvalidOid,
-            generation: 0,
+            moment: 0,
             form: Form::of(&types),
             types,
             models: vec![],
@@ -256,11 +256,11 @@ impl Site {
     #[cold]
     fn resolve(&mut self, verb: Verb, reference: &[u8]) -> Result<()> {
         // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
-        let (user, generation) = (super::role::current_user(), catalog::generation());
-        if self.user != user || self.generation != generation {
+        let (user, moment) = (super::role::current_user(), catalog::moment());
+        if self.user != user || self.moment != moment {
             self.forget();
             self.user = user;
-            self.generation = generation;
+            self.moment = moment;
         }
         if let Some(i) = self.places.get(reference) {
             self.current = *i;
