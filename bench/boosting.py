@@ -60,8 +60,10 @@ def compare(name, table, columns, target, frame, params, task, quality):
         {f"{name}, LightGBM": lightgbm_fit, f"{name}, SQL": lambda: train(name, source, target, params, task)},
         RUNS,
     )
-    theirs = quality(y_test, fitted[0].predict_proba(x_test) if task != "regression" else fitted[0].predict(x_test))
-    ours = quality(y_test, scores(name, table, listed, task, sorted(set(y_train))))
+    classes = np.array(sorted(set(y_train)))
+    theirs = fitted[0].predict(x_test) if task == "regression" else fitted[0].predict_proba(x_test)
+    theirs = quality(y_test, theirs, classes)
+    ours = quality(y_test, scores(name, table, listed, task, classes), classes)
     print(f"  {name}: {quality.__name__} {ours:.5f}, LightGBM {theirs:.5f}")
     result(f"boosting-{name}", found[f"{name}, SQL"] / found[f"{name}, LightGBM"], GOAL_TIME)
 
@@ -75,15 +77,15 @@ def scores(model, table, columns, task, classes):
     return np.array([[row[0][str(c)] for c in classes] for row in rows])
 
 
-def auc(y, chances):
+def auc(y, chances, classes):
     return roc_auc_score(y, chances[:, 1])
 
 
-def accuracy(y, chances):
-    return accuracy_score(np.searchsorted(np.unique(y), y), chances.argmax(axis=1))
+def accuracy(y, chances, classes):
+    return accuracy_score(y, classes[chances.argmax(axis=1)])
 
 
-def rmse(y, values):
+def rmse(y, values, classes):
     return mean_squared_error(y, values) ** 0.5
 
 

@@ -75,8 +75,8 @@ ridge, ridge_peer = train("ridge"), peer(Ridge)
 print(f"  train ridge                         {ridge:8.2f}   (goal {GOAL:.0f}; loop over Ridge {ridge_peer:.2f})")
 linear, linear_peer = train("linear"), peer(LinearRegression)
 print(f"  train linear                        {linear:8.2f}   (goal {GOAL:.0f}; loop over LinearRegression {linear_peer:.2f})")
-result("10,000 groups, linear / the goal of 20 s", linear / GOAL, 1.0)
-result("10,000 groups, linear / loop over LinearRegression", linear / linear_peer, 0.5)
+result("groups-linear", linear / GOAL, 1.0)
+result("groups-linear-loop", linear / linear_peer, 0.5)
 
 connection.execute(
     "SELECT * FROM damson.train('bench_groups_one', 'bench_groups_y', 'y', 'linear', features => %s, split => 'none')",
@@ -94,4 +94,4 @@ found = medians(
     },
     runs=5,
 )
-result("scoring a million rows, a model a group / one model", found["scoring, a model a group"] / found["scoring, one model"], 2.0)
+result("groups-scoring", found["scoring, a model a group"] / found["scoring, one model"], 2.0)
