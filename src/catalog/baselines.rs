@@ -1,12 +1,9 @@
 //! What versions remember of the rows that they were trained on, for drift.
 
-use super::deployments::{no_alias, no_version};
-use super::models::{denied, missing};
-use super::reference::{Reference, Which};
-use super::resolve::Resolved;
+use super::reference::Reference;
+use super::resolve::{Resolved, Right, locate};
 use super::write;
 use crate::pg::error::{Code, Error, Result};
-use crate::pg::role::current_user;
 use engine::artifact::TEXT_PREFIX;
 use engine::drift::{Baseline, ColumnBaseline};
 
@@ -50,28 +47,6 @@ pub fn of(resolved: &Resolved) -> Result<Baseline> {
     read(resolved.id, &resolved.model, resolved.version)
 }
 
-/// What a version of a model is allowed to whom.
-macro_rules! sql {
-    ($join:literal) => {
-        concat!(
-            "SELECT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') OR EXISTS (
-                    SELECT FROM damson_catalog.grants g
-                    WHERE g.model = m.id AND g.privilege = 'predict'
-                      AND (g.grantee = 0::regrole OR pg_catalog.pg_has_role($2, g.grantee::oid, 'USAGE'))),
-                m.last_version, v.id, v.version
-            FROM damson_catalog.models m ",
-            $join,
-            " WHERE m.name = $1"
-        )
-    };
-}
-
-const BY_ALIAS: &str = sql!(
-    "LEFT JOIN damson_catalog.aliases a ON a.model = m.id AND a.alias = $3
-    LEFT JOIN damson_catalog.versions v ON v.id = a.version"
-);
-const BY_VERSION: &str = sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3");
-
 /// The baseline of the version that `name`, `name@alias` or `name@7` means now, without loading the model.
 ///
 /// # Errors
@@ -80,25 +55,9 @@ pub fn find(reference: &str) -> Result<Baseline> {
     if reference.starts_with(TEXT_PREFIX) {
         return Err(none("the model given as text"));
     }
-    let Reference { model, which } = Reference::parse(reference)?;
-    let (sql, param) = match which {
-        Which::Alias(alias) => (BY_ALIAS, alias.into()),
-        Which::Version(version) => (BY_VERSION, version.into()),
-    };
-    let row = super::read_kept(sql, &[model.into(), current_user().into(), param])?.one()?;
-    let row = row.ok_or_else(|| missing(model))?;
-    if !row.get::<bool>(0)? {
-        return Err(
-            denied("use", model).hint("Its owner can grant it: CALL damson.grant_model(model, role).")
-        );
-    }
-    match row.get::<Option<i64>>(2)? {
-        Some(id) => read(id, model, row.get(3)?),
-        None => Err(match which {
-            Which::Alias(alias) => no_alias(model, alias),
-            Which::Version(version) => no_version(model, version, row.get(1)?),
-        }),
-    }
+    let parsed = Reference::parse(reference)?;
+    let found = locate(parsed, Right::Predict)?;
+    read(found.id, parsed.model, found.version)
 }
 
 fn read(version: i64, model: &str, number: i64) -> Result<Baseline> {

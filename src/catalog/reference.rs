@@ -13,7 +13,7 @@ pub const PRODUCTION: &str = "production";
 const LONGEST: usize = 128;
 
 /// A parsed reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reference<'a> {
     /// The model's name.
     pub model: &'a str,

@@ -33,8 +33,36 @@ pub struct Resolved {
     pub scorer: Rc<Scorer>,
 }
 
-/// What a reference means; `$1` is the model, `$2` the current user, `$3` the alias or the version. The last columns
-/// say from which rows, and by which role's right.
+/// Who may have what a reference means.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Right {
+    /// Whoever may score with the model.
+    Predict,
+    /// Its owner, and members of its owner: for what gives the model itself away.
+    Own,
+}
+
+/// What a reference means: the row of a version.
+pub(super) struct Found {
+    pub(super) id: i64,
+    pub(super) version: i64,
+    size: i64,
+    sha256: String,
+    evidence: Evidence,
+}
+
+impl Found {
+    /// The artifact's bytes.
+    ///
+    /// # Errors
+    /// XX001 when it is damaged.
+    pub(super) fn artifact(&self) -> Result<Vec<u8>> {
+        super::versions::artifact(self.id, self.size, &self.sha256)
+    }
+}
+
+/// What a reference means; `$1` is the model, `$2` the current user, `$3` the alias or the version. The columns
+/// from 6 on say from which rows, and by which role's right; the last one whether the user is the owner.
 macro_rules! sql {
     ($join:literal, $pointer:literal) => {
         concat!(
@@ -44,7 +72,8 @@ macro_rules! sql {
                 m.tableoid::text || m.ctid::text, v.tableoid::text || v.ctid::text, ",
             $pointer,
             ",
-                CASE WHEN NOT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') THEN g.place END
+                CASE WHEN NOT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') THEN g.place END,
+                pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE')
             FROM damson_catalog.models m ",
             $join,
             " LEFT JOIN LATERAL (
@@ -66,6 +95,40 @@ const BY_ALIAS: &str = sql!(
 const BY_VERSION: &str =
     sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3", "NULL::text");
 
+/// The version that a reference means under the calling statement's snapshot, for a current user who has the right.
+///
+/// # Errors
+/// 42704 for a model, alias or version that is not there; 42501 without the right.
+pub(super) fn locate(Reference { model, which }: Reference, right: Right) -> Result<Found> {
+    let (sql, param) = match which {
+        Which::Alias(alias) => (BY_ALIAS, alias.into()),
+        Which::Version(version) => (BY_VERSION, version.into()),
+    };
+    let row = super::read_kept(sql, &[model.into(), current_user().into(), param])?.one()?;
+    let row = row.ok_or_else(|| missing(model))?;
+    match right {
+        Right::Predict if !row.get::<bool>(0)? => {
+            return Err(
+                denied("use", model).hint("Its owner can grant it: CALL damson.grant_model(model, role).")
+            );
+        }
+        Right::Own if !row.get::<bool>(11)? => {
+            return Err(denied("go on from", model).hint(
+                "Only its owner may, or a member of its owner: the new model has the trees of the old one.",
+            ));
+        }
+        _ => {}
+    }
+    let Some(id) = row.get::<Option<i64>>(2)? else {
+        return Err(match which {
+            Which::Alias(alias) => no_alias(model, alias),
+            Which::Version(version) => no_version(model, version, row.get(1)?),
+        });
+    };
+    let evidence = evidence(&row)?;
+    Ok(Found { id, version: row.get(3)?, size: row.get(4)?, sha256: row.get(5)?, evidence })
+}
+
 /// The model that `name`, `name@alias` or `name@7` means now, or the one that a text of `damson.fit` is.
 ///
 /// # Errors
@@ -78,43 +141,26 @@ pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
     if let Some(resolved) = remembered::find(reference) {
         return Ok(resolved);
     }
-    let Reference { model, which } = Reference::parse(reference)?;
+    let parsed = Reference::parse(reference)?;
     crate::worker::look_after_once();
     change::watch()?;
     // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
     let generation = change::generation();
-    let (sql, param) = match which {
-        Which::Alias(alias) => (BY_ALIAS, alias.into()),
-        Which::Version(version) => (BY_VERSION, version.into()),
-    };
-    let row = super::read_kept(sql, &[model.into(), current_user().into(), param])?.one()?;
-    let row = row.ok_or_else(|| missing(model))?;
-    if !row.get::<bool>(0)? {
-        return Err(
-            denied("use", model).hint("Its owner can grant it: CALL damson.grant_model(model, role).")
-        );
-    }
-    let Some(id) = row.get::<Option<i64>>(2)? else {
-        return Err(match which {
-            Which::Alias(alias) => no_alias(model, alias),
-            Which::Version(version) => no_version(model, version, row.get(1)?),
-        });
-    };
-    let version = row.get(3)?;
-    let sha256: String = row.get(5)?;
-    let scorer = match cache::get(&sha256) {
+    let found = locate(parsed, Right::Predict)?;
+    let (model, id, version) = (parsed.model.to_string(), found.id, found.version);
+    let scorer = match cache::get(&found.sha256) {
         Some(scorer) => scorer,
-        None => load(id, row.get(4)?, &sha256).map_err(|e| Error {
+        None => load(&found).map_err(|e| Error {
             message: format!("model \"{model}\" version {version}: {}", e.message),
             ..e
         })?,
     };
-    let resolved = Rc::new(Resolved { model: model.to_string(), version, id, scorer });
-    remembered::keep(reference, generation, &resolved, sha256, evidence(&row)?);
+    let resolved = Rc::new(Resolved { model, version, id, scorer });
+    remembered::keep(reference, generation, &resolved, found.sha256, found.evidence);
     Ok(resolved)
 }
 
-/// The last columns of the statements above.
+/// What the statements above say of it.
 fn evidence(row: &Row) -> Result<Evidence> {
     let mut rows = vec![];
     for column in 7..11 {
@@ -145,8 +191,8 @@ pub(super) fn of_text(e: engine::Error) -> Error {
     }
 }
 
-fn load(version: i64, size: i64, sha256: &str) -> Result<Rc<Scorer>> {
-    let scorer = Rc::new(Scorer::load(&super::versions::artifact(version, size, sha256)?)?);
-    cache::put(sha256, &scorer, settings::cache_memory());
+fn load(found: &Found) -> Result<Rc<Scorer>> {
+    let scorer = Rc::new(Scorer::load(&found.artifact()?)?);
+    cache::put(&found.sha256, &scorer, settings::cache_memory());
     Ok(scorer)
 }
