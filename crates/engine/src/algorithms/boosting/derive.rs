@@ -32,16 +32,12 @@ impl Local {
         let k = state.model.base.len();
         let class = self.trees % k;
         self.derived.resize(self.rows, [0.0; 2]);
-        if k > 1 && class == 0 {
-            self.chances.resize(k, vec![]);
-            self.chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
-        }
         // Ranks are those at the start of the round of trees.
         let rank = params.goss.is_some() && (class == 0 || self.importance.is_empty());
         if rank {
             self.importance.resize(self.rows, 0.0);
         }
-        let per_unit = 1.0 / state.facts.loss_unit(params.objective);
+        let (per_unit, scale) = (1.0 / state.facts.loss_unit(params.objective), loss::softmax_scale(k));
         if params.objective == Objective::Lambdarank {
             self.queries(params);
             if let Some(queries) = &self.queries {
@@ -59,9 +55,7 @@ impl Local {
             let mut few = FewLosses::default();
             let rows = from..(from + BLOCK).min(self.rows);
             if k > 1 && class == 0 {
-                let chances = self.chances.iter_mut().map(|c| &mut c[rows.clone()]);
-                loss::softmax(self.scores.iter().map(|s| &s[rows.clone()]), chances, &mut block);
-                block.lose(&self.y[rows.clone()], |row, class| self.scores[class][from + row]);
+                self.find_chances(rows.clone(), &mut block);
             }
             for i in rows {
                 let w = self.weight.get(i).copied().unwrap_or(1.0);
@@ -69,7 +63,8 @@ impl Local {
                 let ([g, h], loss) = match params.objective {
                     Objective::Lambdarank => (self.derived[i], 0.0),
                     Objective::Softmax(_) => {
-                        let derived = |c: usize| softmax(self.chances[c][i], c, k, y);
+                        let derived =
+                            |c: usize| loss::softmax_derivatives(self.chances[c][i], y == c as f64, scale);
                         if rank {
                             let pairs = (0..k).map(derived);
                             self.importance[i] = pairs.map(|[g, h]| (g * h).abs()).sum::<f64>() * w * w;
@@ -108,25 +103,20 @@ impl Local {
         let (Some(tree), Some(growth)) = (self.growing.first_mut(), state.growth.first()) else {
             return Err(Error::internal("no tree is in growth"));
         };
-        let units = &growth.units;
-        tree.packed.resize(self.rows, 0);
-        tree.packed_low.resize(if units.low > 0 { self.rows } else { 0 }, 0);
         let salt = loss::salt(cx.seed, self.trees);
+        let mut block = Block::default();
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
-            for i in from..(from + BLOCK).min(self.rows) {
+            let rows = from..(from + BLOCK).min(self.rows);
+            for i in rows.clone() {
                 if let Some(sample) = &state.sample
                     && self.importance[i] < sample.threshold
                 {
                     self.derived[i] = self.derived[i].map(|d| d / sample.share);
                 }
-                let [g, h] = self.derived[i];
-                if units.low > 0 {
-                    [tree.packed[i], tree.packed_low[i]] = units.pack_finer(g, h);
-                } else {
-                    tree.packed[i] = units.pack(g, h, loss::renew(self.noise[i], salt));
-                }
+                [block.g[i - from], block.h[i - from]] = self.derived[i];
             }
+            tree.pack(rows, &block, &growth.units, &self.noise, salt);
         }
         Ok(())
     }
@@ -192,11 +182,4 @@ impl Local {
         partial.cells = cells;
         Ok(())
     }
-}
-
-/// Derivatives of the log loss by one class's score.
-fn softmax(chance: f32, class: usize, k: usize, y: f64) -> [f64; 2] {
-    let (p, k) = (f64::from(chance), k as f64);
-    let g = if y as usize == class { p - 1.0 } else { p };
-    [g, p * (1.0 - p) * (k / (k - 1.0))]
 }

@@ -286,14 +286,12 @@ impl Block {
 
     /// Of the log loss of one of `k` classes, by its probabilities.
     pub fn softmax(&mut self, chances: &[f32], y: &[f64], class: usize, k: usize) {
-        let (class, scale) = (class as f64, k as f64 / (k as f64 - 1.0));
+        let (class, scale) = (class as f64, softmax_scale(k));
         dense::vectorized(
             #[inline(always)]
             || {
                 for (((p, y), g), h) in chances.iter().zip(y).zip(&mut self.g).zip(&mut self.h) {
-                    let p = f64::from(*p);
-                    *g = if *y == class { p - 1.0 } else { p };
-                    *h = p * (1.0 - p) * scale;
+                    [*g, *h] = softmax_derivatives(*p, *y == class, scale);
                 }
             },
         );
@@ -361,6 +359,18 @@ fn log_of_one_and(e: f64) -> f64 {
     let low = 1.0 / 7.0 + s * (1.0 / 9.0 + s * (1.0 / 11.0 + s / 13.0));
     let low = 1.0 + s * (1.0 / 3.0 + s * (1.0 / 5.0 + s * low));
     2.0 * t * (low + high * (s * s * s) * (s * s * s) * s)
+}
+
+/// What LightGBM multiplies the second derivatives of `k` classes by.
+pub fn softmax_scale(k: usize) -> f64 {
+    k as f64 / (k as f64 - 1.0)
+}
+
+/// Derivatives of the log loss by the score of a class that has probability `p`, and is the row's own or not.
+#[inline(always)]
+pub fn softmax_derivatives(p: f32, own: bool, scale: f64) -> [f64; 2] {
+    let p = f64::from(p);
+    [if own { p - 1.0 } else { p }, p * (1.0 - p) * scale]
 }
 
 /// The probabilities of classes from the raw scores of up to [`BLOCK`] rows, class by class. The losses in `block`

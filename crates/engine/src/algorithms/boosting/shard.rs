@@ -16,6 +16,7 @@ use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Model};
 use crate::schema::Chunk;
+use std::ops::Range;
 
 /// A shard's cache.
 #[derive(Default)]
@@ -307,6 +308,10 @@ impl Local {
         let k = state.model.base.len();
         let (round, first) = (self.trees / k, self.trees % k);
         self.growing.resize_with(state.growth.len(), Tree::default);
+        self.growing
+            .iter_mut()
+            .zip(&state.growth)
+            .for_each(|(t, growth)| t.make_room(self.rows, &growth.units));
         self.tree = Some(self.trees);
         if params.holds_derivatives() {
             self.derive(params, state, partial, cx)?;
@@ -314,12 +319,13 @@ impl Local {
         } else {
             self.pack_derived(params, state, first, partial, cx)?;
         }
-        let mut rows = std::mem::take(&mut self.growing[0].order);
+        let mut rows = self.growing.first_mut().map_or(vec![], |tree| std::mem::take(&mut tree.order));
         self.choose_rows(params, state, round, cx.seed, &mut rows);
-        for tree in &mut self.growing[1..] {
-            tree.plant(|order| order.extend_from_slice(&rows));
-        }
-        self.growing[0].plant(|order| *order = rows);
+        let Some((one, others)) = self.growing.split_first_mut() else {
+            return Err(Error::corrupt("the state has no tree in growth"));
+        };
+        others.iter_mut().for_each(|tree| tree.plant(rows.clone()));
+        one.plant(rows);
         Ok(())
     }
 
@@ -333,25 +339,15 @@ impl Local {
         cx: &Cx,
     ) -> Result<()> {
         let k = state.model.base.len();
-        if k > 1 && first == 0 {
-            self.chances.resize(k, vec![]);
-            self.chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
-        }
-        for (tree, growth) in self.growing.iter_mut().zip(&state.growth) {
-            tree.packed.resize(self.rows, 0);
-            tree.packed_low.resize(if growth.units.low > 0 { self.rows } else { 0 }, 0);
-        }
         let per_unit = 1.0 / state.facts.loss_unit(params.objective);
         let mut block = Block::default();
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
             let rows = from..(from + BLOCK).min(self.rows);
-            let y = &self.y[rows.clone()];
             if k > 1 && first == 0 {
-                let chances = self.chances.iter_mut().map(|c| &mut c[rows.clone()]);
-                loss::softmax(self.scores.iter().map(|s| &s[rows.clone()]), chances, &mut block);
-                block.lose(y, |row, class| self.scores[class][from + row]);
+                self.find_chances(rows.clone(), &mut block);
             }
+            let y = &self.y[rows.clone()];
             let weight = self.weight.get(rows.clone()).filter(|w| !w.is_empty());
             for (i, (tree, growth)) in self.growing.iter_mut().zip(&state.growth).enumerate() {
                 let class = first + i;
@@ -369,18 +365,20 @@ impl Local {
                     partial.max_gradient = partial.max_gradient.max(block.max_gradient(rows.len()));
                 }
                 let salt = loss::salt(cx.seed, self.trees + i);
-                if growth.units.low > 0 {
-                    let packed = tree.packed[rows.clone()].iter_mut().zip(&mut tree.packed_low[rows.clone()]);
-                    for ((high, low), (g, h)) in packed.zip(block.derivatives()) {
-                        [*high, *low] = growth.units.pack_finer(g, h);
-                    }
-                } else {
-                    let (noise, packed) = (&self.noise[rows.clone()], &mut tree.packed[rows.clone()]);
-                    growth.units.pack_rows(&block.g, &block.h, noise, salt, packed);
-                }
+                tree.pack(rows.clone(), &block, &growth.units, &self.noise, salt);
             }
         }
         Ok(())
+    }
+
+    /// The probabilities of the classes for up to [`BLOCK`] rows by their scores; their losses stand in `block` then.
+    pub(super) fn find_chances(&mut self, rows: Range<usize>, block: &mut Block) {
+        let Local { chances, scores, y, .. } = self;
+        chances.resize(scores.len(), vec![]);
+        chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
+        let chances = chances.iter_mut().map(|c| &mut c[rows.clone()]);
+        loss::softmax(scores.iter().map(|s| &s[rows.clone()]), chances, block);
+        block.lose(&y[rows.clone()], |row, class| scores[class][rows.start + row]);
     }
 
     fn choose_rows(&self, params: &Params, state: &State, round: usize, seed: u64, order: &mut Vec<u32>) {

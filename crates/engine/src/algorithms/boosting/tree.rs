@@ -3,7 +3,7 @@
 use super::Partial;
 use super::grow::{Growth, Side, Split};
 use super::histogram::{Layout, Panels, Question, Units};
-use super::loss::BLOCK;
+use super::loss::{BLOCK, Block};
 use crate::error::{Error, Result};
 use crate::learner::Cx;
 use std::ops::Range;
@@ -12,9 +12,9 @@ use std::ops::Range;
 #[derive(Default)]
 pub struct Tree {
     /// Both derivatives of each row, packed.
-    pub packed: Vec<i64>,
+    packed: Vec<i64>,
     /// The low parts of finer ones.
-    pub packed_low: Vec<i64>,
+    packed_low: Vec<i64>,
     /// The rows that it learns from, those of a node together.
     pub order: Vec<u32>,
     /// Where the rows of each node stand in `order`.
@@ -24,10 +24,28 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Begins a tree of one node, of the rows that `choose` puts into the emptied list.
-    pub fn plant(&mut self, choose: impl FnOnce(&mut Vec<u32>)) {
-        self.order.clear();
-        choose(&mut self.order);
+    /// Makes room for the derivatives of so many rows.
+    pub fn make_room(&mut self, rows: usize, units: &Units) {
+        self.packed.resize(rows, 0);
+        self.packed_low.resize(if units.low > 0 { rows } else { 0 }, 0);
+    }
+
+    /// Rounds the derivatives of up to [`BLOCK`] rows to integers.
+    pub fn pack(&mut self, rows: Range<usize>, block: &Block, units: &Units, noise: &[u32], salt: u64) {
+        if units.low > 0 {
+            let packed = self.packed[rows.clone()].iter_mut().zip(&mut self.packed_low[rows]);
+            for ((high, low), (g, h)) in packed.zip(block.derivatives()) {
+                [*high, *low] = units.pack_finer(g, h);
+            }
+        } else {
+            let noise = &noise[rows.clone()];
+            units.pack_rows(&block.g, &block.h, noise, salt, &mut self.packed[rows]);
+        }
+    }
+
+    /// Begins a tree of one node, of these rows.
+    pub fn plant(&mut self, rows: Vec<u32>) {
+        self.order = rows;
         self.splits.clear();
         self.nodes.clear();
         self.nodes.push(0..self.order.len());
