@@ -6,9 +6,12 @@
 //! values that are not finite, for weights that sum to nothing, and for class numbers that are not below `classes`.
 //! An empty `weight` means that every row weighs 1.
 
+use crate::error::Result;
 use crate::schema::Task;
 use crate::split::shuffled;
 use rayon::prelude::*;
+use std::collections::HashSet;
+use std::ops::Range;
 
 /// A metric by name, with its value.
 pub type Metric = (&'static str, f64);
@@ -197,38 +200,84 @@ pub fn ranking(y: &[f64], score: &[f64], group: &[u64]) -> Vec<Metric> {
 
 /// Rows that the silhouette compares with each other: its cost is the square of them.
 const SILHOUETTE_ROWS: usize = 2000;
+/// Rows of a block of those that are in memory.
+const CLUSTERED_ROWS: usize = 4096;
 
 /// Metrics of a clustering, from encoded rows `x` of `width` features, row by row, and a cluster's number a row:
 /// `calinski_harabasz` (larger is better), `davies_bouldin` (smaller is better) and `silhouette` (-1 to 1, larger
 /// is better; among 2,000 rows chosen by hash where there are more). All need at least 2 clusters, and fewer
 /// clusters than rows. Weights have no part in them.
 pub fn clustering(x: &[f64], width: usize, cluster: &[f64]) -> Vec<Metric> {
-    let rows = cluster.len();
-    if width == 0 || rows.checked_mul(width) != Some(x.len()) || !finite(x) || !finite(cluster) {
+    if width == 0 || cluster.len().checked_mul(width) != Some(x.len()) {
         return vec![];
     }
+    let read = |rows: Range<usize>, into: &mut Vec<f64>| {
+        into.clear();
+        into.extend_from_slice(&x[rows.start * width..rows.end * width]);
+        Ok(())
+    };
+    // Reading does not fail.
+    clustering_by(width, cluster, CLUSTERED_ROWS, read).unwrap_or_default()
+}
+
+/// The same of rows that `read` gives, encoded, `block` of them at most: twice, from several threads. Sums are cut at
+/// blocks.
+///
+/// # Errors
+/// Those of `read`.
+pub(crate) fn clustering_by(
+    width: usize,
+    cluster: &[f64],
+    block: usize,
+    read: impl Fn(Range<usize>, &mut Vec<f64>) -> Result<()> + Sync,
+) -> Result<Vec<Metric>> {
+    let rows = cluster.len();
     let members = Members::new(cluster);
     let k = members.sizes.len();
-    if k < 2 || k >= rows {
-        return vec![];
+    if width == 0 || k < 2 || k >= rows || !finite(cluster) {
+        return Ok(vec![]);
     }
-    let row = |i: usize| &x[i * width..(i + 1) * width];
-    let mut centers = vec![0.0; k * width];
+    let blocks: Vec<Range<usize>> =
+        (0..rows).step_by(block.max(1)).map(|start| start..(start + block).min(rows)).collect();
+    let (mut sums, mut whole) = (vec![0.0; k * width], true);
+    let sum_up = |x: &[f64], of: &[usize]| {
+        let mut sums = vec![0.0; k * width];
+        for (row, c) in x.chunks_exact(width).zip(of) {
+            sums[c * width..(c + 1) * width].iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+        }
+        (sums, finite(x))
+    };
+    in_order(&blocks, &members.of, &read, sum_up, |(of_block, all)| {
+        sums.iter_mut().zip(of_block).for_each(|(sum, v)| *sum += v);
+        whole &= all;
+    })?;
+    if !whole {
+        return Ok(vec![]);
+    }
     let mut center = vec![0.0; width];
-    for (i, c) in members.of.iter().enumerate() {
-        let (size, own) = (members.sizes[*c] as f64, &mut centers[c * width..(c + 1) * width]);
-        for ((v, own), all) in row(i).iter().zip(own).zip(&mut center) {
-            *own += v / size;
-            *all += v / rows as f64;
+    for (sums, size) in sums.chunks_exact_mut(width).zip(&members.sizes) {
+        for (all, sum) in center.iter_mut().zip(sums) {
+            *all += *sum / rows as f64;
+            *sum /= *size as f64;
         }
     }
+    let centers = sums;
     let center_of = |c: usize| &centers[c * width..(c + 1) * width];
     let (mut within, mut spread) = (0.0, vec![0.0; k]);
-    for (i, c) in members.of.iter().enumerate() {
-        let square = square_distance(row(i), center_of(*c));
-        within += square;
-        spread[*c] += square.sqrt() / members.sizes[*c] as f64;
-    }
+    let measure = |x: &[f64], of: &[usize]| {
+        let (mut within, mut spread) = (0.0, vec![0.0; k]);
+        for (row, c) in x.chunks_exact(width).zip(of) {
+            let square = square_distance(row, center_of(*c));
+            within += square;
+            spread[*c] += square.sqrt();
+        }
+        (within, spread)
+    };
+    in_order(&blocks, &members.of, &read, measure, |(of_block, roots)| {
+        within += of_block;
+        spread.iter_mut().zip(roots).for_each(|(sum, v)| *sum += v);
+    })?;
+    spread.iter_mut().zip(&members.sizes).for_each(|(sum, size)| *sum /= *size as f64);
     let between: f64 = (0..k).map(|c| members.sizes[c] as f64 * square_distance(center_of(c), &center)).sum();
     // Two clusters with one center would divide by 0; scikit-learn leaves such a pair out, and so does this.
     let similarity = |a: usize, b: usize| {
@@ -240,34 +289,59 @@ pub fn clustering(x: &[f64], width: usize, cluster: &[f64]) -> Vec<Metric> {
     let calinski_harabasz =
         if within == 0.0 { 1.0 } else { between * (rows - k) as f64 / (within * (k - 1) as f64) };
     let mut metrics = vec![("calinski_harabasz", calinski_harabasz), ("davies_bouldin", mean(worst))];
-    if rows <= SILHOUETTE_ROWS {
-        metrics.extend(silhouette(&(0..rows).collect::<Vec<_>>(), cluster, row));
-    } else {
-        let mut sample = shuffled(0..u32::try_from(rows).unwrap_or(u32::MAX), 0);
-        sample.truncate(SILHOUETTE_ROWS);
-        let sample: Vec<usize> = sample.into_iter().map(|i| i as usize).collect();
-        let sampled: Vec<f64> = sample.iter().map(|i| cluster[*i]).collect();
-        metrics.extend(silhouette(&sample, &sampled, row));
+    let mut sample: Vec<usize> = (0..rows).collect();
+    if rows > SILHOUETTE_ROWS {
+        let mut shuffled = shuffled(0..u32::try_from(rows).unwrap_or(u32::MAX), 0);
+        shuffled.truncate(SILHOUETTE_ROWS);
+        sample = shuffled.into_iter().map(|i| i as usize).collect();
     }
-    defined(metrics)
+    let (mut x, mut row) = (vec![], vec![]);
+    for i in &sample {
+        read(*i..i + 1, &mut row)?;
+        x.extend_from_slice(&row);
+    }
+    let sampled: Vec<f64> = sample.iter().map(|i| cluster[*i]).collect();
+    metrics.extend(silhouette(&sampled, |i| &x[i * width..(i + 1) * width]));
+    Ok(defined(metrics))
+}
+
+/// Works on blocks of rows, with the cluster of each, and hands over what came of them in their order.
+fn in_order<T: Send>(
+    blocks: &[Range<usize>],
+    of: &[usize],
+    read: &(impl Fn(Range<usize>, &mut Vec<f64>) -> Result<()> + Sync),
+    work: impl Fn(&[f64], &[usize]) -> T + Sync,
+    mut take: impl FnMut(T),
+) -> Result<()> {
+    for wave in blocks.chunks(rayon::current_num_threads() * 4) {
+        let done: Vec<Result<T>> = wave
+            .par_iter()
+            .map_init(Vec::new, |x, rows| {
+                read(rows.clone(), x)?;
+                Ok(work(x, &of[rows.clone()]))
+            })
+            .collect();
+        for found in done {
+            take(found?);
+        }
+    }
+    Ok(())
 }
 
 /// The mean over rows of (b - a) / max(a, b): a the mean distance to the row's own cluster, b to the nearest other.
 /// A row alone in its cluster counts 0.
-fn silhouette<'a>(rows: &[usize], cluster: &[f64], row: impl Fn(usize) -> &'a [f64]) -> Option<Metric> {
+fn silhouette<'a>(cluster: &[f64], row: impl Fn(usize) -> &'a [f64] + Sync) -> Option<Metric> {
     let members = Members::new(cluster);
-    let k = members.sizes.len();
-    if k < 2 || k >= rows.len() {
+    let (rows, k) = (cluster.len(), members.sizes.len());
+    if k < 2 || k >= rows {
         return None;
     }
-    let mut sums = vec![0.0; rows.len() * k];
-    for i in 0..rows.len() {
-        for j in 0..i {
-            let distance = square_distance(row(rows[i]), row(rows[j])).sqrt();
-            sums[i * k + members.of[j]] += distance;
-            sums[j * k + members.of[i]] += distance;
+    let mut sums = vec![0.0; rows * k];
+    sums.par_chunks_mut(k).enumerate().for_each(|(i, sums)| {
+        for (j, c) in members.of.iter().enumerate().filter(|(j, _)| *j != i) {
+            sums[*c] += square_distance(row(i), row(j)).sqrt();
         }
-    }
+    });
     let score = |(sums, own): (&[f64], &usize)| {
         if members.sizes[*own] == 1 {
             return 0.0;
@@ -289,9 +363,9 @@ struct Members {
 
 impl Members {
     fn new(cluster: &[f64]) -> Members {
-        let mut numbers = cluster.to_vec();
+        let found: HashSet<u64> = cluster.iter().map(|c| c.to_bits()).collect();
+        let mut numbers: Vec<f64> = found.into_iter().map(f64::from_bits).collect();
         numbers.sort_by(f64::total_cmp);
-        numbers.dedup_by(|a, b| a.total_cmp(b).is_eq());
         let place = |c: &f64| numbers.partition_point(|n| n.total_cmp(c).is_lt());
         let of: Vec<usize> = cluster.iter().map(place).collect();
         let mut sizes = vec![0; numbers.len()];

@@ -15,6 +15,7 @@ use crate::schema::{Buffer, Chunk, Schema, Task};
 use crate::train::pick;
 use crate::{algorithms, roles, target};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A model that is ready to score. Shared between callers; each brings its own [`Row`].
 pub struct Scorer {
@@ -466,29 +467,23 @@ pub fn measure_unsupervised(
     measure_clusters(schema, rows, scores)
 }
 
-/// The metrics of clusters; none for other tasks. Where the rows are many, a fixed stride of them is measured.
+/// The metrics of clusters; none for other tasks.
 pub(crate) fn measure_clusters(
     schema: &Schema,
     rows: &dyn Rows,
     scores: &[f64],
 ) -> Result<Vec<(String, f64)>> {
-    /// Values of encoded rows that are held at once: 256 MiB.
-    const HELD: usize = 32 << 20;
-    let stride = (rows.len() * schema.width().max(1)).div_ceil(HELD).max(1);
     if schema.task != Task::Clustering {
         return Ok(vec![]);
     }
-    let (mut x, mut kept) = (vec![], vec![]);
-    let mut buffer = Buffer::default();
-    let block = block_rows(schema);
-    for start in (0..rows.len()).step_by(block) {
-        rows.read(start..(start + block).min(rows.len()), &mut buffer)?;
-        let chunk = buffer.chunk();
-        for i in (0..chunk.rows).filter(|i| (start + i).is_multiple_of(stride)) {
-            x.extend_from_slice(chunk.row(i));
-            kept.push(scores[start + i]);
-        }
-    }
-    let found = metrics::clustering(&x, schema.width(), &kept);
+    let buffers = Buffers::default();
+    let read = |range: Range<usize>, x: &mut Vec<f64>| {
+        buffers.lend(|buffer| {
+            rows.read(range, buffer)?;
+            std::mem::swap(x, &mut buffer.x);
+            Ok(())
+        })
+    };
+    let found = metrics::clustering_by(schema.width(), scores, block_rows(schema), read)?;
     Ok(found.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
 }
