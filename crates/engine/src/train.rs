@@ -6,8 +6,8 @@
 use crate::algorithms;
 use crate::artifact::{self, Card};
 use crate::decision::{self, Decision, Plan};
-use crate::drift::Baseline;
-use crate::drift::baseline::Predictions;
+use crate::drift::baseline::{Looks, Predictions};
+use crate::drift::{Baseline, Look};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Digest, digest};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
@@ -237,6 +237,7 @@ pub(crate) struct Setting<'a> {
     group: Vec<u64>,
     pub(crate) plan: Plan,
     pub(crate) request: &'a Request,
+    looks: Looks,
 }
 
 /// One fitted model.
@@ -308,7 +309,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     metrics.extend(own.into_iter().map(|(split, name, value)| Metric { split, name, value }));
     measured += start.elapsed().as_secs_f64();
 
-    let facts = Facts::of(setting, recipe, &parts.train)?;
+    let facts = Facts::of(setting, recipe, &parts.train, cx)?;
     let card = Card {
         algorithm: info.name.into(),
         algorithm_version: info.version,
@@ -364,6 +365,7 @@ impl<'a> Setting<'a> {
             group: read_role(frame, &request.group, roles::group)?,
             plan: request.decision.plan()?,
             request,
+            looks: Looks::new(frame),
         };
         request.decision.check_task(setting.target.task, &setting.target.classes)?;
         if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
@@ -374,6 +376,14 @@ impl<'a> Setting<'a> {
             .hint("Use split => 'random'."));
         }
         Ok(setting)
+    }
+
+    /// What is to be known of a column of plain numbers.
+    ///
+    /// # Errors
+    /// When the caller asked to stop.
+    pub(crate) fn look(&self, column: usize, cx: &Cx) -> Result<Option<&Look>> {
+        self.looks.at(self.frame, column, cx)
     }
 
     /// Refuses options for columns that are no features.
@@ -501,7 +511,8 @@ impl<'a> Setting<'a> {
             seed: self.request.seed,
         });
         let input = recipe.algorithm.info().input;
-        Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), cx)
+        let known = |column| Ok(self.look(column, cx)?.map(|look| look.extent.moments));
+        Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), known, cx)
     }
 
     /// What the algorithm of a recipe would know before its first row.
@@ -631,7 +642,7 @@ impl<'a> Setting<'a> {
         features.extend(&self.columns);
         let target = request.target.as_ref().map(|name| frame.position(name)).transpose()?;
         let labels = !self.target.classes.is_empty();
-        Baseline::record(frame, &features, target.map(|t| (t, labels)), predictions, cx)
+        Baseline::by_looks(frame, &features, target.map(|t| (t, labels)), predictions, &self.looks, cx)
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.

@@ -1,11 +1,12 @@
 //! What a version remembers of the rows that it was trained on: the distribution of every feature, of the target and
 //! of the model's predictions, each small enough to store beside the artifact.
 
+use super::Distribution;
 use super::categories::Categories;
 use super::compare::{Choices, Finding, Side, compare, dataset};
 use super::method::Shape;
 use super::numbers::{Numbers, Stream};
-use super::{Distribution, read};
+use super::read::{self, Look};
 use crate::error::{Error, Kind, Result};
 use crate::fold::ColumnType;
 use crate::frame::{Column, Data, Dictionary, Frame, Value};
@@ -15,6 +16,8 @@ use crate::scorer::Scorer;
 use crate::{target, wire};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// The part of a column in a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,10 +152,38 @@ impl Predictions {
                 ]
             }
             Task::Clustering => {
-                vec![column(Role::Prediction, labels(&mut scores.iter().map(|c| format!("{c}"))))]
+                let (mut found, mut codes) = (Dictionary::default(), HashMap::new());
+                for c in scores {
+                    let code = *codes.entry(c.to_bits()).or_insert_with(|| found.intern(&c.to_string()));
+                    found.codes.push(code);
+                }
+                vec![column(Role::Prediction, Data::Text(found))]
             }
             _ => vec![column(Role::Prediction, Data::F64(scores.to_vec()))],
         })
+    }
+}
+
+/// The looks at a frame's columns, each taken when somebody first asks.
+pub(crate) struct Looks(Vec<OnceLock<Option<Look>>>);
+
+impl Looks {
+    /// None yet.
+    pub(crate) fn new(frame: &Frame) -> Looks {
+        Looks(frame.columns.iter().map(|_| OnceLock::new()).collect())
+    }
+
+    /// That at a column, where it holds plain numbers.
+    ///
+    /// # Errors
+    /// When the caller asked to stop.
+    pub(crate) fn at(&self, frame: &Frame, column: usize, cx: &Cx) -> Result<Option<&Look>> {
+        if self.0[column].get().is_none() {
+            let look = Look::at(&frame.columns[column], cx)?;
+            // Two who ask at once find the same.
+            let _ = self.0[column].set(look);
+        }
+        Ok(self.0[column].get().and_then(Option::as_ref))
     }
 }
 
@@ -168,15 +199,28 @@ impl Baseline {
         predictions: &Predictions,
         cx: &Cx,
     ) -> Result<Baseline> {
-        let features = features.iter().map(|c| (Role::Feature, &frame.columns[*c], None));
-        let target =
-            target.map(|(c, labels)| (Role::Target, &frame.columns[c], labels.then_some(Shape::Categories)));
-        let given = predictions.0.iter().map(|(role, column)| (*role, column, None));
+        Baseline::by_looks(frame, features, target, predictions, &Looks::new(frame), cx)
+    }
+
+    /// As `record`, with the looks that were taken at the frame's columns.
+    pub(crate) fn by_looks(
+        frame: &Frame,
+        features: &[usize],
+        target: Option<(usize, bool)>,
+        predictions: &Predictions,
+        looks: &Looks,
+        cx: &Cx,
+    ) -> Result<Baseline> {
+        let of = |role, c: usize, shape| (role, &frame.columns[c], Some(c), shape);
+        let features = features.iter().map(|c| of(Role::Feature, *c, None));
+        let target = target.map(|(c, labels)| of(Role::Target, c, labels.then_some(Shape::Categories)));
+        let given = predictions.0.iter().map(|(role, column)| (*role, column, None, None));
         let columns: Vec<_> = features.chain(target).chain(given).collect();
         let columns: Vec<Result<ColumnBaseline>> = columns
             .into_par_iter()
-            .map(|(role, column, shape)| {
-                let distribution = read::small(column, shape, cx)?;
+            .map(|(role, column, position, shape)| {
+                let look = position.map(|c| looks.at(frame, c, cx)).transpose()?.flatten();
+                let distribution = read::small(column, shape, look, cx)?;
                 Ok(ColumnBaseline { name: column.name.clone(), role, distribution })
             })
             .collect();

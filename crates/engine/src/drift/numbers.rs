@@ -119,6 +119,20 @@ impl Numbers {
         Ok(Numbers::of_sorted(keys.into_iter().map(radix::of64), missing, infinite, whole))
     }
 
+    /// Sorts values that are stored as `real`.
+    pub(super) fn of_reals(values: impl Iterator<Item = f32>, cx: &Cx) -> Result<Numbers> {
+        let (mut keys, mut missing, mut infinite) = (Vec::with_capacity(values.size_hint().0), 0, 0);
+        for x in values {
+            match x {
+                _ if x.is_finite() => keys.push(radix::key32(x)),
+                _ if x.is_nan() => missing += 1,
+                _ => infinite += 1,
+            }
+        }
+        radix::sort(&mut keys, &mut vec![], cx)?;
+        Ok(Numbers::of_sorted(keys.into_iter().map(radix::of32), missing, infinite, false))
+    }
+
     /// Whether the values are those that there were, and not groups of them.
     pub fn exact(&self) -> bool {
         self.rank_error == 0.0 && self.distance_error == 0.0

@@ -2,13 +2,13 @@
 
 use super::categories::{Categories, LABELS};
 use super::numbers::{EXACT, Numbers};
-use super::radix;
 use super::{Distribution, Shape};
 use crate::error::Result;
 use crate::frame::{Column, Data};
 use crate::learner::Cx;
-use crate::prepare::summary::Moments;
+use crate::prepare::extent::Extent;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Rows of a column that a stored distribution looks at one by one; of more it takes one of each run of neighbours, by
 /// hash. Counts, moments and ends are of all rows, and so is everything of columns with few different values.
@@ -24,14 +24,48 @@ pub fn exact(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribut
     read(column, shape, usize::MAX, cx)
 }
 
-/// The distribution of a column, small enough to store.
+/// The distribution of a column, small enough to store; by a look at its numbers, where one was taken.
 ///
 /// # Errors
 /// When the caller asked to stop.
-pub fn small(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribution> {
-    let mut found = read(column, shape, SAMPLE, cx)?;
+pub fn small(column: &Column, shape: Option<Shape>, look: Option<&Look>, cx: &Cx) -> Result<Distribution> {
+    let mut found = match look {
+        Some(look) if shape != Some(Shape::Categories) => Distribution::Numbers(look.distribution.clone()),
+        Some(look) if look.distribution.exact() => super::baseline::as_labels(&look.distribution),
+        _ => read(column, shape, SAMPLE, cx)?,
+    };
     found.compress();
     Ok(found)
+}
+
+/// What is to be known of a column of numbers, found out together: preprocessing and lineage ask for the extent, the
+/// baseline for the distribution.
+pub struct Look {
+    /// Moments and range.
+    pub extent: Extent,
+    /// The distribution, small enough to store.
+    pub distribution: Numbers,
+}
+
+impl Look {
+    /// At a column of plain numbers; none at others.
+    ///
+    /// # Errors
+    /// When the caller asked to stop.
+    pub fn at(column: &Column, cx: &Cx) -> Result<Option<Look>> {
+        let extent = match &column.data {
+            Data::F32(v) => Extent::of(v),
+            Data::F64(v) => Extent::of(v),
+            Data::I32(v) if column.missing.is_empty() => Extent::of(v),
+            Data::I32(_) | Data::I64(_) => {
+                Extent::all((0..column.len()).map(|i| crate::prepare::summary::number(column.value(i))))
+            }
+            _ => return Ok(None),
+        };
+        let mut distribution = numbers(column, SAMPLE, Some(&extent), cx)?;
+        distribution.compress();
+        Ok(Some(Look { extent, distribution }))
+    }
 }
 
 fn read(column: &Column, shape: Option<Shape>, most: usize, cx: &Cx) -> Result<Distribution> {
@@ -59,9 +93,9 @@ fn read(column: &Column, shape: Option<Shape>, most: usize, cx: &Cx) -> Result<D
         }
         _ if shape == Some(Shape::Categories) => {
             // There are few different values in a column of labels.
-            super::baseline::as_labels(&numbers(column, usize::MAX, cx)?)
+            super::baseline::as_labels(&numbers(column, usize::MAX, None, cx)?)
         }
-        _ => Distribution::Numbers(numbers(column, most, cx)?),
+        _ => Distribution::Numbers(numbers(column, most, None, cx)?),
     })
 }
 
@@ -78,50 +112,31 @@ fn labelled(labels: &[String], counts: &[u64], missing: u64, few: bool) -> Categ
     found
 }
 
-/// The distribution of a column that holds numbers, times (in seconds since 2000), or arrays (their lengths).
-fn numbers(column: &Column, most: usize, cx: &Cx) -> Result<Numbers> {
+/// The distribution of a column that holds numbers, times (in seconds since 2000), or arrays (their lengths). More rows
+/// than `most` are sampled.
+fn numbers(column: &Column, most: usize, extent: Option<&Extent>, cx: &Cx) -> Result<Numbers> {
     let rows = column.len();
     let present = |i: usize| !column.missing.get(i).copied().unwrap_or(false);
     match &column.data {
-        Data::F32(v) if rows <= most => {
-            let mut keys = Vec::with_capacity(rows);
-            let (mut missing, mut infinite) = (0, 0);
-            for x in v {
-                match x {
-                    _ if x.is_finite() => keys.push(radix::key32(*x)),
-                    _ if x.is_nan() => missing += 1,
-                    _ => infinite += 1,
-                }
-            }
-            radix::sort(&mut keys, &mut vec![], cx)?;
-            Ok(Numbers::of_sorted(keys.into_iter().map(radix::of32), missing, infinite, false))
+        Data::F32(v) if rows <= most => Numbers::of_reals(v.iter().copied(), cx),
+        Data::F32(v) => {
+            let extent = extent.copied().unwrap_or_else(|| Extent::of(v));
+            sampled(rows, |i| f64::from(v[i]), Stored { whole: false, real: true }, &extent, most, cx)
         }
-        Data::F32(v) => sampled(rows, |i| f64::from(v[i]), false, most, cx),
-        Data::F64(v) if rows <= most => Numbers::of(v.iter().copied(), false, cx),
-        Data::F64(v) => sampled(rows, |i| v[i], false, most, cx),
+        Data::F64(v) => few(rows, |i| v[i], false, extent, most, cx),
         Data::I32(v) => {
             let values = || v.iter().enumerate().filter(|(i, _)| present(*i)).map(|(_, v)| i64::from(*v));
             if let Some(counted) = counted(values, rows as u64) {
                 return Ok(counted);
             }
-            let value = |i: usize| if present(i) { f64::from(v[i]) } else { f64::NAN };
-            if rows <= most {
-                Numbers::of((0..rows).map(value), true, cx)
-            } else {
-                sampled(rows, value, true, most, cx)
-            }
+            few(rows, |i| if present(i) { f64::from(v[i]) } else { f64::NAN }, true, extent, most, cx)
         }
         Data::I64(v) => {
             let values = || v.iter().enumerate().filter(|(i, _)| present(*i)).map(|(_, v)| *v);
             if let Some(counted) = counted(values, rows as u64) {
                 return Ok(counted);
             }
-            let value = |i: usize| if present(i) { v[i] as f64 } else { f64::NAN };
-            if rows <= most {
-                Numbers::of((0..rows).map(value), true, cx)
-            } else {
-                sampled(rows, value, true, most, cx)
-            }
+            few(rows, |i| if present(i) { v[i] as f64 } else { f64::NAN }, true, extent, most, cx)
         }
         Data::Time(v) => {
             let value = |i: usize| match v[i] {
@@ -129,25 +144,53 @@ fn numbers(column: &Column, most: usize, cx: &Cx) -> Result<Numbers> {
                 i64::MAX => f64::INFINITY,
                 micros => micros as f64 / 1e6,
             };
-            if rows <= most {
-                Numbers::of((0..rows).map(value), false, cx)
-            } else {
-                sampled(rows, value, false, most, cx)
-            }
+            few(rows, value, false, extent, most, cx)
         }
         Data::Vector { width, values } => {
             let value = |i: usize| {
                 let row = &values[i * width..(i + 1) * width];
                 row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
             };
-            if rows <= most {
-                Numbers::of((0..rows).map(value), false, cx)
-            } else {
-                sampled(rows, value, false, most, cx)
-            }
+            few(rows, value, false, extent, most, cx)
         }
         // The other kinds hold no numbers.
         _ => Ok(Numbers { missing: rows as u64, min: f64::NAN, max: f64::NAN, ..Numbers::default() }),
+    }
+}
+
+/// Of all rows where there are few of them, and of a sample otherwise.
+fn few(
+    rows: usize,
+    value: impl Fn(usize) -> f64,
+    whole: bool,
+    extent: Option<&Extent>,
+    most: usize,
+    cx: &Cx,
+) -> Result<Numbers> {
+    if rows <= most {
+        return Numbers::of((0..rows).map(value), whole, cx);
+    }
+    cx.check()?;
+    let extent = extent.copied().unwrap_or_else(|| Extent::all((0..rows).map(&value)));
+    sampled(rows, value, Stored { whole, real: false }, &extent, most, cx)
+}
+
+/// How a column stores its numbers.
+#[derive(Clone, Copy)]
+struct Stored {
+    /// As integers.
+    whole: bool,
+    /// As `real`.
+    real: bool,
+}
+
+impl Stored {
+    fn sort(self, values: impl Iterator<Item = f64>, cx: &Cx) -> Result<Numbers> {
+        if self.real {
+            Numbers::of_reals(values.map(|x| x as f32), cx)
+        } else {
+            Numbers::of(values, self.whole, cx)
+        }
     }
 }
 
@@ -166,39 +209,32 @@ fn counted<I: Iterator<Item = i64>>(values: impl Fn() -> I, rows: u64) -> Option
 }
 
 /// The distribution of many rows by a sample of them.
-fn sampled(rows: usize, value: impl Fn(usize) -> f64, whole: bool, most: usize, cx: &Cx) -> Result<Numbers> {
-    let mut all = Moments::default();
-    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
-    let mut block = [0.0; 512];
-    for start in (0..rows).step_by(block.len()) {
-        if start.is_multiple_of(1 << 20) {
-            cx.check()?;
-        }
-        let block = &mut block[..(rows - start).min(512)];
-        block.iter_mut().enumerate().for_each(|(i, x)| *x = value(start + i));
-        all.add_block(block);
-        for x in block.iter().filter(|x| x.is_finite()) {
-            min = if *x < min { *x } else { min };
-            max = if *x > max { *x } else { max };
-        }
-    }
-    let run = rows.div_ceil(most);
+fn sampled(
+    rows: usize,
+    value: impl Fn(usize) -> f64,
+    stored: Stored,
+    all: &Extent,
+    most: usize,
+    cx: &Cx,
+) -> Result<Numbers> {
+    let run = rows.div_ceil(most / 2);
     let pick = |i: usize| {
         i + (crate::fingerprint::hash(crate::frame::Value::Time(i as i64)) as usize) % run.min(rows - i)
     };
-    let sample = Numbers::of((0..rows).step_by(run).map(|i| value(pick(i))), whole, cx)?;
+    let sample = stored.sort((0..rows).step_by(run).map(|i| value(pick(i))), cx)?;
     if sample.values.len() <= EXACT / 2
-        && let Some(found) = counted_values(rows, &value, &sample, whole)
+        && let Some(found) = counted_values(rows, &value, &sample, stored.whole)
     {
         return Ok(found);
     }
     let mut found = sample;
-    if found.rows == 0 || all.n < found.rows {
+    let moments = all.moments;
+    if found.rows == 0 || moments.n < found.rows {
         // So few values that the sample met none of them: all rows, then.
-        return Numbers::of((0..rows).map(value), whole, cx);
+        return stored.sort((0..rows).map(value), cx);
     }
     found.compress();
-    let (seen, there) = (found.rows as f64, all.n as f64);
+    let (seen, there) = (found.rows as f64, moments.n as f64);
     let mut below = 0.0;
     let (mut rows_below, mut spread) = (0u64, 0.0);
     let mut before = found.values.first().copied().unwrap_or(0.0);
@@ -210,10 +246,10 @@ fn sampled(rows: usize, value: impl Fn(usize) -> f64, whole: bool, most: usize, 
         *c = upto - rows_below;
         rows_below = upto;
     }
-    found.rows = all.n;
-    (found.missing, found.infinite) = (all.missing, all.infinite);
-    (found.mean, found.m2, found.min, found.max) = (all.mean, all.m2, min, max);
-    found.whole = whole && all.missing + all.infinite == 0;
+    found.rows = moments.n;
+    (found.missing, found.infinite) = (moments.missing, moments.infinite);
+    (found.mean, found.m2, found.min, found.max) = (moments.mean, moments.m2, all.min, all.max);
+    found.whole = stored.whole && moments.missing + moments.infinite == 0;
     // What a sample of that size may be off with 95 % confidence (Dvoretzky, Kiefer and Wolfowitz), and two standard
     // errors of the cumulative shares, summed over the range.
     found.rank_error = (found.rank_error + 1.36 / seen.sqrt()).min(1.0);
@@ -228,7 +264,7 @@ fn counted_values(
     sample: &Numbers,
     whole: bool,
 ) -> Option<Numbers> {
-    let mut places: HashMap<u64, usize> =
+    let mut places: HashMap<u64, usize, BuildHasherDefault<Spread>> =
         sample.values.iter().enumerate().map(|(i, v)| (v.to_bits(), i)).collect();
     let mut counts: Vec<(f64, u64)> = sample.values.iter().map(|v| (*v, 0)).collect();
     let (mut missing, mut infinite) = (0, 0);
@@ -255,4 +291,23 @@ fn counted_values(
     }
     counts.sort_by(|a, b| a.0.total_cmp(&b.0));
     Some(Numbers::of_counts(counts.into_iter(), missing, infinite, whole))
+}
+
+/// A hash of bits that are unlike already; whoever chose the values chose few of them, or none is counted.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        let mixed = (self.0 ^ bits ^ bits >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 29;
+    }
 }

@@ -194,7 +194,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
         _ => metrics::headline(target.task, classes).name.to_string(),
     };
     let unknown_group = request.unknown_group.unwrap_or_default();
-    let facts = Facts::of(setting, recipe, &train.rows)?;
+    let facts = Facts::of(setting, recipe, &train.rows, cx)?;
     let inputs = deal.columns.iter().chain(&fitted.prepared.inputs).cloned().collect();
     let card = Card {
         decision: crate::decision::Decision::default(),
@@ -308,9 +308,10 @@ fn fit(
         (!target.y.is_empty()).then_some(TargetColumns { y: &target.y, classes, seed: request.seed });
     let mut rows = train.rows.clone();
     rows.sort_unstable();
+    let known = |column| Ok(setting.look(column, cx)?.map(|look| look.extent.moments));
     let input = algorithm.info().input;
     let mut prepared =
-        Prepared::fit(frame, &setting.columns, &rows, &recipe.options, input, targets.as_ref(), cx)?;
+        Prepared::fit(frame, &setting.columns, &rows, &recipe.options, input, targets.as_ref(), known, cx)?;
     drop(rows);
     let schema = prepared.schema(target.task, classes, train.rows.len());
     let held = AtomicU64::new(afford(setting, recipe, deal, train, &schema)?);

@@ -1,14 +1,10 @@
 //! What a column looked like: a few numbers, cheap enough to be kept with every version.
 
-use crate::dense::vectorized;
 use crate::frame::{Column, ColumnKind, Data, Dictionary, Value};
 use crate::prepare::InputColumn;
-use crate::prepare::summary::{Moments, Summary};
+use crate::prepare::extent::Extent;
+use crate::prepare::summary::Summary;
 
-/// Values looked at together: they stay in the first-level cache.
-const BLOCK: usize = 512;
-/// Values folded side by side.
-const LANES: usize = 8;
 /// Seconds from 1970 to 2000, from where times count.
 const EPOCH: f64 = 946_684_800.0;
 
@@ -40,23 +36,26 @@ pub struct ColumnFacts {
 }
 
 impl ColumnFacts {
-    /// Of a column in memory.
-    pub(crate) fn of(column: &Column, role: &'static str) -> ColumnFacts {
+    /// Of a column in memory, and what is known of its numbers already.
+    pub(crate) fn of(column: &Column, role: &'static str, known: Option<&Extent>) -> ColumnFacts {
         let facts =
             ColumnFacts { name: column.name.clone(), role, kind: kind(column.kind()), ..Self::default() };
         let value = |i: usize| column.value(i);
         let number = |i: usize| crate::prepare::summary::number(value(i));
+        if let Some(known) = known {
+            return facts.numbers(known);
+        }
         match &column.data {
-            Data::F32(v) => facts.numbers(Numbers::of(v)),
-            Data::F64(v) => facts.numbers(Numbers::of(v)),
-            Data::I32(v) if column.missing.is_empty() => facts.numbers(Numbers::of(v)),
+            Data::F32(v) => facts.numbers(&Extent::of(v)),
+            Data::F64(v) => facts.numbers(&Extent::of(v)),
+            Data::I32(v) if column.missing.is_empty() => facts.numbers(&Extent::of(v)),
             Data::I32(_) | Data::I64(_) | Data::Bool(_) => {
-                facts.numbers(Numbers::all((0..column.len()).map(number)))
+                facts.numbers(&Extent::all((0..column.len()).map(number)))
             }
-            Data::Vector { values, .. } => facts.numbers(Numbers::of(values)),
+            Data::Vector { values, .. } => facts.numbers(&Extent::of(values)),
             Data::Time(v) => {
                 let seconds = |t: &i64| if *t == i64::MIN { f64::NAN } else { *t as f64 / 1e6 + EPOCH };
-                let found = facts.numbers(Numbers::all(v.iter().map(seconds)));
+                let found = facts.numbers(&Extent::all(v.iter().map(seconds)));
                 ColumnFacts { mean: None, std: None, ..found }
             }
             Data::Text(d) => facts.texts(d),
@@ -95,8 +94,8 @@ impl ColumnFacts {
         ColumnFacts { name: name.to_string(), role, kind: "unknown", ..Self::default() }
     }
 
-    fn numbers(self, found: Numbers) -> ColumnFacts {
-        let Numbers { moments, min, max } = found;
+    fn numbers(self, found: &Extent) -> ColumnFacts {
+        let Extent { moments, min, max } = *found;
         let some = |x: f64| (moments.n > 0).then_some(x);
         ColumnFacts {
             missing: Some(moments.missing),
@@ -140,120 +139,6 @@ fn kind(kind: ColumnKind) -> &'static str {
     }
 }
 
-/// Moments of the finite numbers, and their range.
-struct Numbers {
-    moments: Moments,
-    min: f64,
-    max: f64,
-}
-
-impl Numbers {
-    const NONE: Numbers = Numbers {
-        moments: Moments { n: 0, missing: 0, infinite: 0, mean: 0.0, m2: 0.0 },
-        min: f64::INFINITY,
-        max: f64::NEG_INFINITY,
-    };
-
-    fn of<T: Copy + Into<f64>>(values: &[T]) -> Numbers {
-        let mut all = Numbers::NONE;
-        let mut block = [0.0; BLOCK];
-        for values in values.chunks(BLOCK) {
-            let block = &mut block[..values.len()];
-            vectorized(
-                #[inline(always)]
-                || block.iter_mut().zip(values).for_each(|(b, v)| *b = (*v).into()),
-            );
-            all.add(block);
-        }
-        all
-    }
-
-    fn all(values: impl Iterator<Item = f64>) -> Numbers {
-        let mut all = Numbers::NONE;
-        let mut block = [0.0; BLOCK];
-        let mut filled = 0;
-        for x in values {
-            block[filled] = x;
-            filled += 1;
-            if filled == BLOCK {
-                all.add(&mut block);
-                filled = 0;
-            }
-        }
-        all.add(&mut block[..filled]);
-        all
-    }
-
-    /// Adds a block, which it may put in another order.
-    fn add(&mut self, block: &mut [f64]) {
-        let (mut min, mut max, mut total) = range(block);
-        let mut n = block.len();
-        if !total.is_finite() {
-            n = 0;
-            for i in 0..block.len() {
-                if block[i].is_finite() {
-                    block[n] = block[i];
-                    n += 1;
-                } else if block[i].is_nan() {
-                    self.moments.missing += 1;
-                } else {
-                    self.moments.infinite += 1;
-                }
-            }
-            (min, max, total) = range(&block[..n]);
-        }
-        if n == 0 {
-            return;
-        }
-        let mean = total / n as f64;
-        let m2 = vectorized(
-            #[inline(always)]
-            || {
-                let mut all = [0.0; LANES];
-                each(&block[..n], |lane, x| all[lane] += (x - mean) * (x - mean));
-                all.iter().sum()
-            },
-        );
-        self.min = self.min.min(min);
-        self.max = self.max.max(max);
-        self.moments.merge(&Moments { n: n as u64, mean, m2, ..Moments::default() });
-    }
-}
-
-/// The least, the greatest and the sum, which is not finite where a value is not.
-fn range(block: &[f64]) -> (f64, f64, f64) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let mut min = [f64::INFINITY; LANES];
-            let mut max = [f64::NEG_INFINITY; LANES];
-            let mut sum = [0.0; LANES];
-            each(block, |lane, x| {
-                min[lane] = if x < min[lane] { x } else { min[lane] };
-                max[lane] = if x > max[lane] { x } else { max[lane] };
-                sum[lane] += x;
-            });
-            let min = min.into_iter().fold(f64::INFINITY, f64::min);
-            (min, max.into_iter().fold(f64::NEG_INFINITY, f64::max), sum.into_iter().sum())
-        },
-    )
-}
-
-/// Every value, with the lane that it meets: as many side by side as vectors hold.
-#[inline(always)]
-fn each(values: &[f64], mut meet: impl FnMut(usize, f64)) {
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, x) in chunk.iter().enumerate() {
-            meet(lane, *x);
-        }
-    }
-    for (lane, x) in rest.iter().enumerate() {
-        meet(lane, *x);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,16 +155,16 @@ mod tests {
         let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
         let mean = finite.iter().sum::<f64>() / finite.len() as f64;
         let std = (finite.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / finite.len() as f64).sqrt();
-        let found = ColumnFacts::of(&column(Data::F64(values), vec![]), "feature");
+        let found = ColumnFacts::of(&column(Data::F64(values), vec![]), "feature", None);
         assert_eq!((found.missing, found.min, found.max), (Some(1), Some(0.0), Some(100.0)));
         assert!((found.mean.unwrap() - mean).abs() < 1e-12 && (found.std.unwrap() - std).abs() < 1e-12);
     }
 
     #[test]
     fn nothing_is_said_of_what_is_all_missing() {
-        let found = ColumnFacts::of(&column(Data::I32(vec![0, 0]), vec![true, true]), "target");
+        let found = ColumnFacts::of(&column(Data::I32(vec![0, 0]), vec![true, true]), "target", None);
         assert_eq!((found.missing, found.mean, found.min, found.max), (Some(2), None, None, None));
-        let found = ColumnFacts::of(&column(Data::F32(vec![]), vec![]), "target");
+        let found = ColumnFacts::of(&column(Data::F32(vec![]), vec![]), "target", None);
         assert_eq!((found.missing, found.mean), (Some(0), None));
     }
 
@@ -292,14 +177,15 @@ mod tests {
         }
         d.codes.push(Dictionary::MISSING);
         d.intern("never in a row");
-        let found = ColumnFacts::of(&column(Data::Text(d), vec![]), "feature");
+        let found = ColumnFacts::of(&column(Data::Text(d), vec![]), "feature", None);
         assert_eq!((found.missing, found.distinct), (Some(1), Some(3)));
         assert_eq!((found.top.as_deref(), found.top_rows), (Some("a"), Some(2)));
     }
 
     #[test]
     fn times_are_seconds_since_1970() {
-        let found = ColumnFacts::of(&column(Data::Time(vec![i64::MIN, 0, 86_400_000_000]), vec![]), "time");
+        let found =
+            ColumnFacts::of(&column(Data::Time(vec![i64::MIN, 0, 86_400_000_000]), vec![]), "time", None);
         assert_eq!(
             (found.missing, found.min, found.max),
             (Some(1), Some(946_684_800.0), Some(946_771_200.0))

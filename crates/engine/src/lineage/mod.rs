@@ -12,6 +12,7 @@ pub use membership::Membership;
 
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Digest;
+use crate::learner::Cx;
 use crate::params::Values;
 use crate::prepare::InputColumn;
 use crate::prepare::summary::Summary;
@@ -42,8 +43,8 @@ impl Facts {
     /// Of rows in memory, some of which trained.
     ///
     /// # Errors
-    /// Those of [`Membership::of`].
-    pub(crate) fn of(setting: &Setting, recipe: &Recipe, trained: &[u32]) -> Result<Facts> {
+    /// Those of [`Membership::of`]; when the caller asked to stop.
+    pub(crate) fn of(setting: &Setting, recipe: &Recipe, trained: &[u32], cx: &Cx) -> Result<Facts> {
         let start = Instant::now();
         let (frame, request) = (setting.frame, setting.request);
         let mut read = setting.used()?;
@@ -53,10 +54,11 @@ impl Facts {
                 read.push(position);
             }
         }
-        let columns = || -> Vec<ColumnFacts> {
+        let columns = || -> Vec<Result<ColumnFacts>> {
             let of = |c: &usize| {
                 let column = &frame.columns[*c];
-                ColumnFacts::of(column, role(request, &column.name))
+                let known = setting.look(*c, cx)?.map(|look| &look.extent);
+                Ok(ColumnFacts::of(column, role(request, &column.name), known))
             };
             read.par_iter().map(of).collect()
         };
@@ -67,7 +69,7 @@ impl Facts {
             rows: frame.rows as u64,
             digest: digest?,
             ordered: true,
-            columns,
+            columns: columns.into_iter().collect::<Result<_>>()?,
             used,
             recipe: replay(request, recipe.algorithm.info().name, &recipe.params, &recipe.options.values)?,
             seconds: start.elapsed().as_secs_f64(),

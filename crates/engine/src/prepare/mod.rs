@@ -4,6 +4,7 @@
 //! learnt from it, [`image`] decodes pictures. [`Prepared`] is the whole; [`FrameRows`] lends it to a training.
 
 pub mod encode;
+pub(crate) mod extent;
 pub mod image;
 pub mod options;
 pub mod summary;
@@ -19,7 +20,7 @@ use options::Options;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use summary::{Summary, TargetColumns, fold, number};
+use summary::{Moments, Summary, TargetColumns, fold, number};
 
 /// More features than this are refused: they come from a mistake, such as one-hot encoding of an identifier.
 const MAX_FEATURES: usize = 65_536;
@@ -44,17 +45,19 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Learns from rows of a frame.
+    /// Learns from rows of a frame. `known` gives the moments of columns over all rows, where they are plain numbers.
     ///
     /// # Errors
     /// Columns that cannot be features, images without a shape, more than one image, too many features.
-    pub fn fit(
+    #[allow(clippy::too_many_arguments)] // What preprocessing is learnt from.
+    pub(crate) fn fit(
         frame: &Frame,
         columns: &[usize],
         rows: &[u32],
         options: &Options,
         input: Input,
         target: Option<&TargetColumns>,
+        known: impl Fn(usize) -> Result<Option<Moments>> + Sync,
         cx: &Cx,
     ) -> Result<Prepared> {
         let shape = options.shape()?;
@@ -66,7 +69,10 @@ impl Prepared {
                 let plan = options.plan(&column.name)?;
                 let mut summary = Summary::new(column.kind(), &plan);
                 if needs_summary(column, &plan) {
-                    summary.add_rows(column, rows, &plan, target)?;
+                    match (&mut summary, if rows.len() == frame.rows { known(*c)? } else { None }) {
+                        (Summary::Numbers(all), Some(known)) => all.fill(known),
+                        _ => summary.add_rows(column, rows, &plan, target)?,
+                    }
                 }
                 Ok(summary)
             })

@@ -75,20 +75,8 @@ impl Moments {
         }
     }
 
-    /// Adds neighbouring values, at most 512 of them.
-    pub(crate) fn add_block(&mut self, block: &[f64]) {
-        let finite = vectorized(
-            #[inline(always)]
-            || block.iter().fold(true, |all, x| all & x.is_finite()),
-        );
-        if finite && !block.is_empty() {
-            self.merge(&Moments::of(block));
-        } else {
-            self.add_all(block.iter().copied());
-        }
-    }
-
-    fn of(block: &[f64]) -> Moments {
+    /// Of finite values, at most 512 of them.
+    pub(super) fn of(block: &[f64]) -> Moments {
         let n = block.len() as u64;
         let mut around = [0.0; 512];
         let around = &mut around[..block.len()];
