@@ -15,6 +15,7 @@
 //! - [`lineage`]: what a training was made of. [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
 //! - [`cron`]: times of schedules; [`gate`]: conditions over metrics; [`pipeline`]: steps that follow.
+//! - [`canary`]: which keys go to a canary; [`moment`]: days and times as references to models write them.
 //! - [`drift`]: whether rows are still like those that were trained on.
 //! - [`distributions`]: tails and quantiles for tests and intervals.
 //! - `dense`: the inner loops of linear algebra that learners share.
@@ -22,6 +23,7 @@
 
 pub mod algorithms;
 pub mod artifact;
+pub mod canary;
 pub mod collect;
 pub mod cron;
 pub mod decision;
@@ -40,6 +42,7 @@ pub mod init_model;
 pub mod learner;
 pub mod lineage;
 pub mod metrics;
+pub mod moment;
 pub mod params;
 pub mod pipeline;
 pub mod prepare;

@@ -1,9 +1,10 @@
-//! A model measured on rows whose answers are known: metrics with their confidence intervals, by slice, curves, and
-//! fairness between groups. Called by the verbs of evaluation; training measures with [`crate::metrics`] alone.
+//! A model measured on rows whose answers are known: metrics with their confidence intervals, by slice, curves,
+//! fairness between groups, and two versions side by side. Called by the verbs of evaluation; training measures with [`crate::metrics`] alone.
 
 pub mod curves;
 mod fairness;
 mod intervals;
+pub mod shadow;
 
 pub use fairness::Fairness;
 
