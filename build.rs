@@ -12,7 +12,8 @@ const LIBRARIES: [&str; 10] =
     ["faer", "gemm", "image", "pulp", "rand", "rand_chacha", "rayon", "safetensors", "statrs", "xxhash-rust"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for source in ["sql/catalog.sql", "sql/jobs.sql", "sql/lineage.sql", "crates/xtask/src/stamp.rs"] {
+    let parts = ["sql/catalog.sql", "sql/deployment.sql", "sql/jobs.sql", "sql/lineage.sql"];
+    for source in parts.iter().chain(&["crates/xtask/src/stamp.rs"]) {
         println!("cargo:rerun-if-changed={source}");
     }
     println!("cargo:rustc-env=DAMSON_SQL_STAMP={}", stamp::of(Path::new("."))?);

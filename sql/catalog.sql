@@ -71,11 +71,14 @@ CREATE TABLE damson_catalog.versions (
     parent            bigint,
     created_by        regrole NOT NULL,
     created           timestamptz NOT NULL DEFAULT now(),
+    expired           timestamptz,
     UNIQUE (model, version)
 );
 CREATE INDEX versions_of_run ON damson_catalog.versions (run);
-COMMENT ON TABLE damson_catalog.versions IS 'One row a trained version of a model; never changed';
+COMMENT ON TABLE damson_catalog.versions IS 'One row a trained version of a model; never changed but when it expires';
 COMMENT ON COLUMN damson_catalog.versions.parent IS 'The version whose trees it began with (init_model); it may be gone';
+COMMENT ON COLUMN damson_catalog.versions.expired IS
+    'When its artifact was removed by the model''s policy; all else of it stays';
 COMMENT ON COLUMN damson_catalog.versions.metric IS 'The metric that stands for the version in lists; all are in metrics';
 
 CREATE TABLE damson_catalog.artifacts (
@@ -94,13 +97,15 @@ CREATE TABLE damson_catalog.deployments (
     alias    text COLLATE "C" NOT NULL CHECK (alias <> ''),
     version  bigint NOT NULL,
     previous bigint,
-    action   text NOT NULL CHECK (action IN ('train', 'deploy', 'rollback')),
+    action   text NOT NULL CHECK (action IN ('train', 'deploy', 'promote', 'rollback')),
     role     regrole NOT NULL,
     at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX deployments_of_model ON damson_catalog.deployments (model);
 CREATE INDEX deployments_of_version ON damson_catalog.deployments (version);
 COMMENT ON TABLE damson_catalog.deployments IS 'The history of aliases: each row pointed an alias at a version';
+COMMENT ON COLUMN damson_catalog.deployments.at IS
+    'When its transaction committed, as near as can be told before it does: what name@time looks for';
 COMMENT ON COLUMN damson_catalog.deployments.previous IS 'The deployment that a rollback of this one goes back to';
 
 CREATE TABLE damson_catalog.aliases (

@@ -34,7 +34,8 @@ SELECT m.name AS model, v.version,
         FROM damson_catalog.versions pv
         JOIN damson_catalog.models pm ON pm.id = pv.model
         JOIN damson_catalog.visible ps ON ps.id = pm.id
-        WHERE pv.id = v.parent) AS parent
+        WHERE pv.id = v.parent) AS parent,
+       v.expired::timestamptz(0)
 FROM damson_catalog.versions v
 JOIN damson_catalog.models m ON m.id = v.model
 JOIN damson_catalog.visible s ON s.id = m.id
@@ -42,7 +43,8 @@ ORDER BY m.name, v.version;
 COMMENT ON VIEW damson.versions IS
 'The trained versions of each model, with the aliases that point at them.
 metric and value are the version''s headline measure; damson.metrics has all of them. parent is the version that the
-training went on from (init_model), as long as it is there and yours to see.
+training went on from (init_model), as long as it is there and yours to see. expired is when the model''s policy removed
+the version''s artifact.
 Example: SELECT version, aliases, metric, value FROM damson.versions WHERE model = ''churn'';';
 
 CREATE VIEW damson.aliases WITH (security_barrier) AS

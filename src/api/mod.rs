@@ -3,9 +3,11 @@
 //! reference is made: the first line sums up, the last one is an example.
 
 mod algorithms;
+mod approve;
 #[cfg(feature = "bench")]
 mod bench;
 mod calibration;
+mod canary;
 mod change_points;
 mod coefficients;
 mod concept_drift;
@@ -19,6 +21,7 @@ mod drift_between;
 mod drift_quick;
 mod drop_model;
 mod evaluate;
+mod expire_versions;
 mod export;
 mod fairness;
 mod fit;
@@ -33,6 +36,7 @@ mod partial_dependence;
 mod performance_drift;
 mod pipeline;
 mod pr_curve;
+mod promote;
 mod rename_model;
 mod reproduce;
 mod residuals;
@@ -42,6 +46,8 @@ mod schedule;
 mod score;
 mod score_into;
 mod search;
+mod set_policy;
+mod shadow;
 mod statistical_test;
 mod submit;
 mod summarize;

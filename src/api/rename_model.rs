@@ -11,7 +11,7 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON PROCEDURE damson.rename_model(text, text) IS
 'Gives a model another name; its versions, aliases and grants stay.
-Only the model''s owner may rename it.
+Only the model''s owner may rename it; where it has an approver (damson.set_policy), he must be a member of that too.
 Example: CALL damson.rename_model(''churn'', new_name => ''churn_eu'');';
 "#)]
 fn rename_model(model: Text, new_name: Text) {

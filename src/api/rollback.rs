@@ -11,8 +11,8 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON PROCEDURE damson.rollback(text, text) IS
 'Points an alias of a model back at the version that was deployed before.
-Called again, it goes back one more deployment; damson.deployments shows the history. Like damson.deploy it is part of
-your transaction and the owner''s alone.
+Called again, it goes back one more deployment; damson.deployments shows the history. It asks no gate, since it goes
+back to what was live. Like damson.deploy it is part of your transaction and the owner''s alone.
 Example: CALL damson.rollback(''churn'');';
 "#)]
 fn rollback(model: Text, alias: Option<Text>) {

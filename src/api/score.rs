@@ -10,7 +10,9 @@ AS 'MODULE_PATHNAME', 'damson_predict';
 COMMENT ON FUNCTION damson.predict(text, VARIADIC "any") IS
 'The value that a regression predicts for a row, or the number of its cluster.
 The features are one row (bound by column name), values (bound by position), one array (an element a column, or the
-one array column), or json (bound by key). NULL is a missing value. The model is name, name@alias or name@version.
+one array column), or json (bound by key). NULL is a missing value. The model is name (its production), name@alias,
+name@7 for a version, or name@2026-01-31 for what was production at the end of that day in the session''s time zone
+(a time may follow: name@2026-01-31 12:00).
 Example: SELECT h.id, damson.predict(''price'', h) FROM homes h;';
 
 CREATE FUNCTION damson.classify(model text, VARIADIC features "any")

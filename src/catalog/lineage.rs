@@ -187,7 +187,7 @@ pub fn of(model: &Resolved) -> Result<Record> {
         FROM damson_catalog.versions v
         JOIN damson_catalog.runs r ON r.id = v.run
         JOIN damson_lineage.origins o ON o.version = v.id
-        LEFT JOIN damson_catalog.versions p ON p.id = v.parent
+        LEFT JOIN damson_catalog.versions p ON p.id = v.parent AND p.expired IS NULL
         WHERE v.id = $1";
     check_owned(model, "reproduce")?;
     let row = read(sql, &[model.id.into()])?.one()?;

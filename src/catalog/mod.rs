@@ -5,6 +5,8 @@
 //!   `remembered` what references meant.
 //! - [`models`]: owners, names, grants. [`versions`]: what a training leaves behind, [`trials`]: what a
 //!   search does besides. [`deployments`]: aliases.
+//! - [`policies`]: what stands between a version and production, [`gates`] by metrics; [`canaries`]: keys that another
+//!   version serves; [`retention`]: versions that expire; [`audit`]: who did what.
 //! - [`parent`]: the version that a training goes on from.
 //! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
 //! - [`baselines`]: what versions remember of their rows, for drift.
@@ -17,21 +19,27 @@
 //! ([`crate::pg::role`]); rights of the current user are checked here and nowhere else; whatever writes ends
 //! with an announcement ([`crate::pg::change`]).
 
+pub mod audit;
 pub mod baselines;
 mod cache;
+pub mod canaries;
 pub mod deployments;
 pub mod description;
+mod drift_history;
 pub mod export;
 pub mod fills;
+pub mod gates;
 pub mod graph;
 pub mod lineage;
 pub mod models;
 pub mod parent;
 pub mod pipelines;
+pub mod policies;
 pub mod queue;
 pub mod reference;
 mod remembered;
 pub mod resolve;
+pub mod retention;
 pub mod schedules;
 pub mod sources;
 pub mod trials;
@@ -51,6 +59,7 @@ pgrx::extension_sql_file!("../../sql/lineage.sql", name = "lineage", requires = 
 pgrx::extension_sql_file!("../../sql/help.sql", name = "help", finalize);
 pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["catalog", "views"]);
+pgrx::extension_sql_file!("../../sql/deployment.sql", name = "deployment", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.

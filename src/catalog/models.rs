@@ -1,13 +1,15 @@
 //! Models themselves: owners, names, grants.
 
+use super::audit::note;
 use super::reference::model_name;
-use super::{read, write};
+use super::{policies, read, write};
 use crate::pg::change::{self, announce};
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
 use crate::pg::spi::Row;
 use engine::Kind;
 use engine::schema::Task;
+use serde_json::json;
 
 /// A model that the current user may change.
 pub struct Model {
@@ -53,12 +55,28 @@ pub fn lock_owned(name: &str, what: &str) -> Result<Model> {
     owned(name, what, &row.ok_or_else(|| missing(name))?)
 }
 
+/// As [`lock_owned`] for whoever may change the model besides its owner; says whether the current user owns it. The
+/// caller checks what he may.
+///
+/// # Errors
+/// As for `lock_owned`, but 42501.
+pub(super) fn lock(name: &str) -> Result<(Model, bool)> {
+    let name = model_name(name)?;
+    change::check_possible();
+    let row = write(LOCK, &[name.into(), current_user().into()])?.one()?;
+    let row = row.ok_or_else(|| missing(name))?;
+    Ok((model(name, &row)?, row.get(3)?))
+}
+
 fn owned(name: &str, what: &str, row: &Row) -> Result<Model> {
     if !row.get::<bool>(3)? {
         return Err(denied(what, name).hint("Only its owner may, or a member of its owner."));
     }
-    let name = name.to_string();
-    Ok(Model { id: row.get(0)?, name, task: row.get(1)?, last_version: row.get(2)? })
+    model(name, row)
+}
+
+fn model(name: &str, row: &Row) -> Result<Model> {
+    Ok(Model { id: row.get(0)?, name: name.into(), task: row.get(1)?, last_version: row.get(2)? })
 }
 
 /// Checks early what registering a version would refuse at the end of the training. Gives the model's task, where
@@ -83,15 +101,17 @@ pub fn other_task(name: &str, task: &str, found: &str) -> engine::Error {
 /// Renames a model.
 ///
 /// # Errors
-/// 42704, 42501; 42710 when the new name is taken.
+/// 42704, 42501, also where the model has an approver; 42710 when the new name is taken.
 pub fn rename(name: &str, new_name: &str) -> Result<()> {
     let new_name = model_name(new_name)?;
     let model = lock_owned(name, "rename")?;
+    policies::check_name(&model, "rename")?;
     let taken = "SELECT 1 FROM damson_catalog.models m WHERE m.name = $1";
     if !write(taken, &[new_name.into()])?.is_empty() {
         return Err(Error::new(Code::Exists, format!("model \"{new_name}\" exists already")));
     }
     let sql = "UPDATE damson_catalog.models SET name = $2 WHERE id = $1";
+    note(&model, "rename", &json!({ "new_name": new_name }))?;
     write(sql, &[model.id.into(), new_name.into()])?;
     announce()
 }
@@ -116,13 +136,15 @@ const DROP: &[&str] = &[
 /// Drops a model with its versions, aliases, runs and grants. Says whether there was one.
 ///
 /// # Errors
-/// 42501; 42704 unless `missing_ok`.
+/// 42501, also where the model has an approver; 42704 unless `missing_ok`.
 pub fn drop(name: &str, missing_ok: bool) -> Result<bool> {
     let model = match lock_owned(name, "drop") {
         Err(e) if missing_ok && e.code == Code::NoSuchObject => return Ok(false),
         model => model?,
     };
-    for sql in super::lineage::DROP.iter().chain(DROP) {
+    policies::check_name(&model, "drop")?;
+    note(&model, "drop", &json!({ "versions": model.last_version }))?;
+    for sql in super::lineage::DROP.iter().chain(policies::DROP).chain(DROP) {
         write(sql, &[model.id.into()])?;
     }
     announce()?;
@@ -140,6 +162,7 @@ pub fn grant(name: &str, role: &str, privilege: &str) -> Result<()> {
         VALUES ($1, $2::regrole, $3, $4::regrole) ON CONFLICT DO NOTHING";
     let grantee = role_id(role)?;
     write(sql, &[model.id.into(), grantee.into(), privilege.into(), current_user().into()])?;
+    note(&model, "grant", &json!({ "role": role, "privilege": privilege }))?;
     announce()
 }
 
@@ -153,6 +176,9 @@ pub fn revoke(name: &str, role: &str, privilege: &str) -> Result<bool> {
     let sql = "DELETE FROM damson_catalog.grants
         WHERE model = $1 AND grantee = $2::regrole AND privilege = $3";
     let gone = write(sql, &[model.id.into(), role_id(role)?.into(), privilege.into()])?.processed > 0;
+    if gone {
+        note(&model, "revoke", &json!({ "role": role, "privilege": privilege }))?;
+    }
     announce()?;
     Ok(gone)
 }
@@ -165,7 +191,11 @@ fn check_privilege(privilege: &str) -> Result<()> {
         .hint("It allows to score, evaluate and describe a model; all else is the owner's."))
 }
 
-fn role_id(role: &str) -> Result<pgrx::pg_sys::Oid> {
+/// The role of that name; `InvalidOid` for `public`.
+///
+/// # Errors
+/// 42704.
+pub(super) fn role_id(role: &str) -> Result<pgrx::pg_sys::Oid> {
     if role.eq_ignore_ascii_case("public") {
         return Ok(pgrx::pg_sys::InvalidOid);
     }

@@ -1,14 +1,18 @@
-//! How users name models: `name`, `name@alias`, `name@7`. The one place that knows the rules.
+//! How users name models: `name`, `name@alias`, `name@7`, `name@2026-01-31`. The one place that knows the rules.
 //!
 //! A name or an alias is 1 to 128 bytes of any text without `@`, without blanks at its ends and without control
-//! characters, that does not begin with `damson:`; quotes are letters like others. An alias is not a whole number, which would be a version.
+//! characters, that does not begin with `damson:`; quotes are letters like others. An alias is not a whole number, which would be a version,
+//! and does not begin as a day does: that is the version that was production then.
 
 use crate::pg::error::{Code, Error, Result};
 use engine::Kind;
 use engine::artifact::TEXT_PREFIX;
+use engine::moment::{Moment, looks_like};
 
 /// The alias that a bare name means.
 pub const PRODUCTION: &str = "production";
+/// The alias of what may become production.
+pub const CHALLENGER: &str = "challenger";
 
 const LONGEST: usize = 128;
 
@@ -28,13 +32,15 @@ pub enum Which<'a> {
     Alias(&'a str),
     /// The one of that number.
     Version(i64),
+    /// The one that was production at a time, or at the end of a day.
+    At(Moment<'a>),
 }
 
 impl<'a> Reference<'a> {
-    /// Parses `name`, `name@alias` or `name@7`.
+    /// Parses `name`, `name@alias`, `name@7` or `name@2026-01-31`.
     ///
     /// # Errors
-    /// 22023 for a name or alias that could not exist.
+    /// 22023 for a name, alias or day that could not exist.
     pub fn parse(text: &'a str) -> Result<Self> {
         let Some((model, suffix)) = text.split_once('@') else {
             check("model name", text)?;
@@ -47,6 +53,9 @@ impl<'a> Reference<'a> {
                 refused(format!("version {suffix} of model \"{model}\" is out of range, expected 1 or more"))
             })?;
             return Ok(Reference { model, which: Which::Version(version) });
+        }
+        if looks_like(suffix) {
+            return Ok(Reference { model, which: Which::At(Moment::parse(suffix)?) });
         }
         check("alias", suffix)?;
         Ok(Reference { model, which: Which::Alias(suffix) })
@@ -74,12 +83,16 @@ pub fn check_name<'a>(what: &str, text: &'a str) -> Result<&'a str> {
 /// An alias.
 ///
 /// # Errors
-/// 22023 for an alias that could not exist, such as a whole number.
+/// 22023 for an alias that could not exist, such as a whole number or a day.
 pub fn alias(text: &str) -> Result<&str> {
     check("alias", text)?;
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(refused(format!("alias \"{text}\" is a whole number, which would mean a version"))
             .hint("Pick an alias with a letter in it, for example \"champion\"."));
+    }
+    if looks_like(text) {
+        return Err(refused(format!("alias \"{text}\" begins with a day, which would mean production then"))
+            .hint("Pick an alias that begins with a letter, for example \"champion\"."));
     }
     Ok(text)
 }

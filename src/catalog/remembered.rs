@@ -6,7 +6,7 @@
 //! So snapshots that are older or newer than the answer, changes of the transaction's own, rollbacks, savepoints and
 //! standbys need no thought here: another version of a row is another row. That the user still has the role that
 //! gave the right is asked anew, as the server keeps memberships itself. Tables that are gone, or not what they
-//! were, show in [`generation`](super::generation).
+//! were, show in [`generation`](super::generation). What a day is depends on the time zone, so an answer is of one.
 
 use super::cache;
 use super::resolve::Resolved;
@@ -32,6 +32,7 @@ struct Answer {
     reference: String,
     user: Oid,
     generation: u64,
+    zone: usize,
     rows: Vec<(Place, Vec<u8>)>,
     role: Option<Oid>,
     model: String,
@@ -52,6 +53,7 @@ pub fn find(reference: &str) -> Option<Rc<Resolved>> {
         let answer = &answers[at];
         let mut seen = vec![];
         let holds = answer.generation == change::generation()
+            && answer.zone == change::zone()
             && answer.role.is_none_or(|role| has_role(user, role))
             && answer.rows.iter().all(|(place, bytes)| row_at(*place, &mut seen) && seen == *bytes);
         let scorer = if holds { cache::get(&answer.sha256) } else { None };
@@ -82,6 +84,7 @@ pub fn keep(reference: &str, generation: u64, resolved: &Resolved, sha256: Strin
         reference: reference.to_string(),
         user: current_user(),
         generation,
+        zone: change::zone(),
         rows,
         role: evidence.role,
         model: resolved.model.clone(),

@@ -5,18 +5,26 @@
 //! `REPEATABLE READ`, after a rollback, on a standby. An answer of an earlier statement serves only where this
 //! statement's snapshot proves it true (`remembered`). A caller may keep the answer for as long as
 //! [`generation`](super::generation) stays the same. Loaded models are cached by content.
+//!
+//! What was production at a time is read from the history of deployments, which have the times of their commits. Only
+//! times that are over are answered: before this transaction began, so that no deployment of such a time is yet to come
+//! into its snapshots; on a standby before the last commit that it replayed. The answer then stays true, and serves again
+//! as long as the model's row is the same, which every deployment changes.
 
 use super::cache;
 use super::deployments::{no_alias, no_version};
 use super::models::{denied, missing};
 use super::reference::{Reference, Which};
 use super::remembered::{self, Evidence};
-use crate::pg::error::{Error, Result};
+use super::retention;
+use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
 use crate::pg::row::Place;
 use crate::pg::spi::Row;
 use crate::pg::{change, settings};
+use engine::Kind;
 use engine::artifact::{TEXT_PREFIX, from_text};
+use engine::moment::Moment;
 use engine::scorer::Scorer;
 use pgrx::pg_sys::Oid;
 use std::rc::Rc;
@@ -62,7 +70,8 @@ impl Found {
 }
 
 /// What a reference means; `$1` is the model, `$2` the current user, `$3` the alias or the version. The columns
-/// from 6 on say from which rows, and by which role's right; the last one whether the user is the owner.
+/// from 6 on say from which rows, and by which role's right; then whether the user is the owner, and when the version
+/// expired.
 macro_rules! sql {
     ($join:literal, $pointer:literal) => {
         concat!(
@@ -73,7 +82,8 @@ macro_rules! sql {
             $pointer,
             ",
                 CASE WHEN NOT pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE') THEN g.place END,
-                pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE')
+                pg_catalog.pg_has_role($2, m.owner::oid, 'USAGE'),
+                v.expired::timestamptz(0)::text
             FROM damson_catalog.models m ",
             $join,
             " LEFT JOIN LATERAL (
@@ -95,14 +105,33 @@ const BY_ALIAS: &str = sql!(
 const BY_VERSION: &str =
     sql!("LEFT JOIN damson_catalog.versions v ON v.model = m.id AND v.version = $3", "NULL::text");
 
+const BY_DAY: &str = sql!(
+    "LEFT JOIN LATERAL (
+        SELECT d.version, d.tableoid::text || d.ctid::text AS place FROM damson_catalog.deployments d
+        WHERE d.model = m.id AND d.alias = 'production' AND d.at < ($3::date + 1)::timestamptz
+        ORDER BY d.id DESC LIMIT 1) d ON true
+    LEFT JOIN damson_catalog.versions v ON v.id = d.version",
+    "d.place"
+);
+const BY_TIME: &str = sql!(
+    "LEFT JOIN LATERAL (
+        SELECT d.version, d.tableoid::text || d.ctid::text AS place FROM damson_catalog.deployments d
+        WHERE d.model = m.id AND d.alias = 'production' AND d.at <= $3::timestamptz
+        ORDER BY d.id DESC LIMIT 1) d ON true
+    LEFT JOIN damson_catalog.versions v ON v.id = d.version",
+    "d.place"
+);
+
 /// The version that a reference means under the calling statement's snapshot, for a current user who has the right.
 ///
 /// # Errors
-/// 42704 for a model, alias or version that is not there; 42501 without the right.
+/// 42704 for a model, alias or version that is not there; 42501 without the right; 22023 for a time that is not over;
+/// 55000 for a version that expired.
 pub(super) fn locate(Reference { model, which }: Reference, right: Right) -> Result<Found> {
     let (sql, param) = match which {
         Which::Alias(alias) => (BY_ALIAS, alias.into()),
         Which::Version(version) => (BY_VERSION, version.into()),
+        Which::At(moment) => (if moment.day { BY_DAY } else { BY_TIME }, moment.text.into()),
     };
     let row = super::read_kept(sql, &[model.into(), current_user().into(), param])?.one()?;
     let row = row.ok_or_else(|| missing(model))?;
@@ -119,21 +148,60 @@ pub(super) fn locate(Reference { model, which }: Reference, right: Right) -> Res
         }
         _ => {}
     }
+    if let Which::At(moment) = which {
+        check_over(moment)?;
+    }
     let Some(id) = row.get::<Option<i64>>(2)? else {
         return Err(match which {
             Which::Alias(alias) => no_alias(model, alias),
             Which::Version(version) => no_version(model, version, row.get(1)?),
+            Which::At(moment) => never_deployed(model, moment),
         });
     };
+    let version = row.get(3)?;
+    if let Some(at) = row.get::<Option<String>>(12)? {
+        return Err(retention::expired(model, version, &at));
+    }
     let evidence = evidence(&row)?;
-    Ok(Found { id, version: row.get(3)?, size: row.get(4)?, sha256: row.get(5)?, evidence })
+    Ok(Found { id, version, size: row.get(4)?, sha256: row.get(5)?, evidence })
 }
 
-/// The model that `name`, `name@alias` or `name@7` means now, or the one that a text of `damson.fit` is.
+/// Refuses a time of which the history may not be whole yet.
+fn check_over(moment: Moment) -> Result<()> {
+    let sql = "SELECT t.at <= pg_catalog.now(), pg_catalog.pg_is_in_recovery()
+            AND coalesce(t.at > pg_catalog.pg_last_xact_replay_timestamp(), true)
+        FROM (SELECT CASE WHEN $2 THEN ($1::date + 1)::timestamptz ELSE $1::timestamptz END AS at) t";
+    let row = super::read_kept(sql, &[moment.text.into(), moment.day.into()])?.one()?;
+    let row = row.ok_or_else(|| Error::internal("a select returned no row"))?;
+    let text = moment.text;
+    if !row.get::<bool>(0)? {
+        return Err(if moment.day {
+            Error::new(Kind::Parameter, format!("the day {text} is not over"))
+                .hint("A day means the version that was production at its end; a time may be given: 2026-01-31 12:00.")
+        } else {
+            Error::new(Kind::Parameter, format!("the time {text} is after the beginning of the transaction"))
+        });
+    }
+    if row.get(1)? {
+        let message = format!("this standby does not know yet what was production at {text}");
+        return Err(Error::new(Code::NotReady, message)
+            .hint("It has replayed no transaction that the primary committed after that."));
+    }
+    Ok(())
+}
+
+fn never_deployed(model: &str, moment: Moment) -> Error {
+    let by = if moment.day { "at the end of" } else { "at" };
+    let message = format!("model \"{model}\" had no production {by} {}", moment.text);
+    Error::new(Code::NoSuchObject, message).hint("damson.deployments shows its history.")
+}
+
+/// The model that `name`, `name@alias` or `name@7` means now or `name@2026-01-31` meant then, or the one that a text of
+/// `damson.fit` is.
 ///
 /// # Errors
 /// 42704 for a model, alias or version that is not there; 42501 for one that is neither the current user's nor
-/// granted; 22023 for an impossible reference; XX001 when the stored artifact is damaged.
+/// granted; 22023 for an impossible reference; 55000 for a version that expired; XX001 when the stored artifact is damaged.
 pub fn resolve(reference: &str) -> Result<Rc<Resolved>> {
     if reference.starts_with(TEXT_PREFIX) {
         return fitted(reference);

@@ -9,6 +9,7 @@ use crate::pg::datum::{Jsonb, TextArray};
 use crate::pg::error::{Error, Result};
 use crate::pg::role::current_user;
 use engine::drift::Baseline;
+use serde_json::json;
 use std::time::Instant;
 
 /// Bytes of an artifact in one row.
@@ -113,9 +114,12 @@ pub fn register(training: &Training) -> Result<i64> {
     // For the benchmark: the run is written by now.
     crate::pg::error::debug(&format!("lineage written in {:.6} s", start.elapsed().as_secs_f64()));
     super::baselines::insert(version, training.baseline)?;
+    let details = json!({ "version": model.last_version, "algorithm": training.version.algorithm });
+    super::audit::note(&model, "train", &details)?;
     if model.last_version == 1 {
         super::deployments::point_first(&model, version)?;
     }
+    super::retention::expire(&model)?;
     announce()?;
     Ok(model.last_version)
 }

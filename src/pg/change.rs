@@ -7,13 +7,15 @@
 use super::error::{Error, Result};
 use super::shim::raw;
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 // Only the main thread comes here. Atomics cost less than thread-local cells, once a row.
 /// The table that is watched; 0 before the first call. A re-created extension has another one.
 static WATCHED: AtomicU32 = AtomicU32::new(0);
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 static MOMENT: AtomicU64 = AtomicU64::new(1);
+/// The time zone when it was last asked for.
+static ZONE: AtomicUsize = AtomicUsize::new(0);
 /// The snapshot that was active when messages were last taken: `xmin` and `xmax`, `xcnt` and `curcid`.
 static SNAPSHOT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
@@ -40,15 +42,27 @@ pub fn generation() -> u64 {
     GENERATION.load(Relaxed)
 }
 
-/// A number that changes with the generation, and whenever another snapshot is active: under the same number the catalog
-/// shows the very same rows.
+/// A number that changes with the generation, and whenever another snapshot is active or another time zone is set: under
+/// the same number the catalog shows the very same rows, and references mean the same versions.
 ///
 /// A commit is visible a little before its messages leave. Who relies on the generation alone may therefore see the
 /// commit, miss the message, and keep what is stale; what was read at a moment is true for that moment.
 #[inline]
 pub fn moment() -> u64 {
     generation();
+    let zone = zone();
+    if ZONE.load(Relaxed) != zone {
+        ZONE.store(zone, Relaxed);
+        MOMENT.fetch_add(1, Relaxed);
+    }
     MOMENT.load(Relaxed)
+}
+
+/// A number that stands for the session's time zone: a process has one description of each.
+#[inline]
+pub fn zone() -> usize {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::session_timezone as usize }
 }
 
 #[cold]

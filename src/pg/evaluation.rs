@@ -4,6 +4,7 @@ use super::error::Result;
 use super::query::{self, Wanted};
 use super::{settings, work};
 use crate::catalog::resolve;
+use engine::artifact::Card;
 use engine::evaluation::Columns;
 use engine::frame::Frame;
 use engine::learner::Cx;
@@ -34,23 +35,57 @@ pub fn run<T: Send>(
     let Asked { verb, model, source, columns, other } = asked;
     let resolved = resolve(model)?;
     let scorer = &*resolved.scorer;
-    let card = scorer.card();
-    let mut wanted: Vec<String> = card.inputs.iter().map(|i| i.name.clone()).collect();
-    let roles = [
-        columns.target.or(card.target.as_deref()),
-        card.offset.as_deref(),
-        card.group.as_deref(),
-        columns.weight,
-        other,
-    ];
-    for name in roles.into_iter().flatten() {
+    let mut wanted = vec![];
+    want_inputs(&mut wanted, scorer.card());
+    want_roles(&mut wanted, scorer.card(), columns);
+    want(&mut wanted, other);
+    let frame = query::read(source, Wanted::Only(&wanted), settings::max_memory())?;
+    let title = work::Title { verb, object: &resolved.model };
+    Ok(work::run(title, scorer.card().seed, |cx| job(scorer, &frame, cx))?.value)
+}
+
+/// As [`run`], with two models, by their references, on the same rows; true answers are read where `columns` are given.
+///
+/// # Errors
+/// As for `run`.
+pub fn run_both<T: Send>(
+    models: (&str, &str),
+    source: &str,
+    columns: Option<Columns>,
+    job: impl FnOnce(&Scorer, &Scorer, &Frame, &Cx) -> engine::Result<T> + Send,
+) -> Result<T> {
+    let (champion, challenger) = (resolve(models.0)?, resolve(models.1)?);
+    let (a, b) = (&*champion.scorer, &*challenger.scorer);
+    let mut wanted = vec![];
+    for card in [a.card(), b.card()] {
+        want_inputs(&mut wanted, card);
+        if let Some(columns) = columns {
+            want_roles(&mut wanted, card, columns);
+        }
+    }
+    let frame = query::read(source, Wanted::Only(&wanted), settings::max_memory())?;
+    let title = work::Title { verb: "shadow", object: &champion.model };
+    Ok(work::run(title, a.card().seed, |cx| job(a, b, &frame, cx))?.value)
+}
+
+fn want<'a>(wanted: &mut Vec<String>, names: impl IntoIterator<Item = &'a str>) {
+    for name in names {
         if !wanted.iter().any(|w| w == name) {
             wanted.push(name.to_string());
         }
     }
-    let frame = query::read(source, Wanted::Only(&wanted), settings::max_memory())?;
-    let title = work::Title { verb, object: &resolved.model };
-    Ok(work::run(title, card.seed, |cx| job(scorer, &frame, cx))?.value)
+}
+
+/// What the model reads.
+fn want_inputs(wanted: &mut Vec<String>, card: &Card) {
+    want(wanted, card.inputs.iter().map(|i| i.name.as_str()));
+}
+
+/// What it is measured by.
+fn want_roles(wanted: &mut Vec<String>, card: &Card, columns: Columns) {
+    let target = columns.target.or(card.target.as_deref());
+    let roles = [target, card.offset.as_deref(), card.group.as_deref(), columns.weight];
+    want(wanted, roles.into_iter().flatten());
 }
 
 /// A count that an argument gives, within bounds.

@@ -11,7 +11,8 @@
 //! - [`work`]: long work on threads, cancelled and watched.
 //! - [`verb`]: verbs of SQL as data, for jobs.
 //! - [`shim`]: the C functions of `shim.c`.
-//! - [`change`]: whether the catalog changed. [`guard`]: whether SQL and library fit each other. [`protection`]: the event
+//! - [`change`]: whether the catalog changed. [`commit`]: work just before a transaction commits.
+//! - [`guard`]: whether SQL and library fit each other. [`protection`]: the event
 //!   trigger on sources.
 //! - [`planner`]: the server's statistics of a relation.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
@@ -19,6 +20,7 @@
 mod bind;
 pub mod change;
 mod columns;
+pub mod commit;
 pub mod datum;
 pub mod error;
 pub mod evaluation;

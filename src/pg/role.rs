@@ -12,6 +12,12 @@ pub fn current_user() -> Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
+/// Who logged in: the role that no SET ROLE and no SECURITY DEFINER function changes.
+pub fn session_user() -> Oid {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
 /// Whether the server runs code of a table's owner on somebody's behalf, as in an index or a materialized view.
 pub fn in_restricted_operation() -> bool {
     // SAFETY: reads a variable of the server.

@@ -209,6 +209,7 @@ full_page_writes = off
 shared_buffers = '128MB'
 max_wal_size = '4GB'
 max_connections = 60
+max_prepared_transactions = 4
 max_worker_processes = 32
 max_parallel_workers = 8
 max_wal_senders = 8

@@ -24,8 +24,10 @@ pub fn of(root: &Path) -> io::Result<String> {
 
 /// The files that have such statements, in name order.
 fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> =
-        ["catalog", "jobs", "lineage"].iter().map(|name| root.join(format!("sql/{name}.sql"))).collect();
+    let mut files: Vec<PathBuf> = ["catalog", "deployment", "jobs", "lineage"]
+        .iter()
+        .map(|name| root.join(format!("sql/{name}.sql")))
+        .collect();
     for entry in fs::read_dir(root.join("src/api"))? {
         files.push(entry?.path());
     }
