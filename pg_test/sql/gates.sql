@@ -56,6 +56,10 @@ SELECT * FROM damson.policies;
 SELECT split_part(expect($$CALL damson.deploy('churn', 1)$$), E'\n', 1);
 SELECT split_part(expect($$CALL damson.deploy('churn', 1, gate => 'auc > 0.1')$$), E'\n', 1);
 SELECT live();
+-- case: what is production already need not pass anew
+CALL damson.set_policy('churn', gate => 'auc > 0.999');
+CALL damson.deploy('churn', 2);
+CALL damson.set_policy('churn', gate => 'auc > 0.9');
 -- case: other aliases serve nobody and are free
 CALL damson.deploy('churn', 1, 'challenger');
 -- case: what is left out of a policy stays

@@ -83,8 +83,8 @@ fn place(model: &Model, version: i64, alias: &str, gate: Option<Asked>, action: 
         return Err(retention::expired(&model.name, version, &at));
     }
     let candidate = Candidate { id: row.get(0)?, version };
-    let passed = policies::check(model, &candidate, alias, gate.as_ref())?;
     let changed = !row.get::<bool>(2)?;
+    let passed = policies::check(model, &candidate, changed.then_some(alias), gate.as_ref())?;
     if changed {
         point(model.id, alias, candidate.id, row.get(1)?, action)?;
         let from: Option<i64> = row.get(3)?;
@@ -124,7 +124,7 @@ pub fn rollback(model: &str, alias: &str) -> Result<i64> {
         return Err(retention::expired(&model.name, version, &at));
     }
     if alias != PRODUCTION {
-        policies::check(&model, &Candidate { id, version }, alias, None)?;
+        policies::check(&model, &Candidate { id, version }, Some(alias), None)?;
     }
     point(model.id, alias, id, row.get(2)?, "rollback")?;
     note(&model, "rollback", &json!({ "alias": alias, "version": version, "from": from }))?;

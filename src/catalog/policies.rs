@@ -141,8 +141,8 @@ pub fn approve(name: &str, version: i64) -> Result<()> {
     note(&model, "approve", &json!({ "version": version }))
 }
 
-/// Refuses a version that may not go live under an alias. The gate of the call counts for every alias, the model's own
-/// rules for those that serve rows. Gives what the gates saw, where there were any.
+/// Refuses a version that may not become what an alias means; none where it is that already. The gate of the call counts
+/// always, the model's own rules for aliases that serve rows. Gives what the gates saw, where there were any.
 ///
 /// # Errors
 /// 55000 with the metrics that were found, or the role whose consent is missing; 22023 for a gate that names what there
@@ -150,7 +150,7 @@ pub fn approve(name: &str, version: i64) -> Result<()> {
 pub(super) fn check(
     model: &Model,
     candidate: &Candidate,
-    alias: &str,
+    alias: Option<&str>,
     gate: Option<&Asked>,
 ) -> Result<Value> {
     let mut passed = vec![];
@@ -170,7 +170,7 @@ pub(super) fn check(
 /// # Errors
 /// As for `check`.
 pub(super) fn check_live(model: &Model, candidate: &Candidate) -> Result<()> {
-    check(model, candidate, PRODUCTION, None).map(drop)
+    check(model, candidate, Some(PRODUCTION), None).map(drop)
 }
 
 fn go_live(model: &Model, candidate: &Candidate, gate: Option<String>) -> Result<Option<Value>> {
