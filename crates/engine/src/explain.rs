@@ -340,7 +340,7 @@ fn shown(value: Value) -> String {
 }
 
 /// Microseconds since 2000-01-01 as a date, with the time of day where it is not midnight.
-fn timestamp(t: i64) -> String {
+pub fn timestamp(t: i64) -> String {
     const DAY: i64 = 86_400_000_000;
     let (days, seconds) = (t.div_euclid(DAY), t.rem_euclid(DAY) / 1_000_000);
     let (year, month, of_month) = civil(days);

@@ -567,5 +567,15 @@ pub fn train_folded(columns: &[SourceColumn], request: &Request, run: &mut Pass,
         ("evaluate", 0.0),
         ("baseline", 0.0),
     ];
-    Ok(Trained { artifact, card, metrics: vec![], headline: None, rounds: vec![], baseline, seconds, facts })
+    Ok(Trained {
+        artifact,
+        card,
+        metrics: vec![],
+        headline: None,
+        rounds: vec![],
+        baseline,
+        figures: None,
+        seconds,
+        facts,
+    })
 }

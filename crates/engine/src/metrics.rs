@@ -505,7 +505,7 @@ impl Confusion {
 }
 
 /// Area under the ROC curve and average precision of `(score, positive, weight)`; none without both kinds.
-fn areas(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
+pub(crate) fn areas(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
     let total = |kind: bool| rows.iter().filter(|r| r.1 == kind).map(|r| r.2).sum::<f64>();
     let (positives, negatives) = (total(true), total(false));
     if positives <= 0.0 || negatives <= 0.0 {

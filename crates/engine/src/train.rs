@@ -9,6 +9,7 @@ use crate::decision::{self, Decision, Plan};
 use crate::drift::baseline::{Looks, Predictions};
 use crate::drift::{Baseline, Look};
 use crate::error::{Error, Kind, Result};
+use crate::evaluation::figures::{self, Figures, Part};
 use crate::fingerprint::{Digest, digest};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::groups::{self, UnknownGroup};
@@ -146,6 +147,8 @@ pub struct Trained {
     pub rounds: Vec<RoundMetric>,
     /// What the rows were like, to tell later whether others still are.
     pub baseline: Baseline,
+    /// What its answers look like for rows that it did not learn from, where there are such.
+    pub figures: Option<Figures>,
     /// Seconds taken by preprocessing, fitting, measuring, and remembering what the rows were like.
     pub seconds: [(&'static str, f64); 4],
     /// What it was made of.
@@ -240,6 +243,20 @@ pub(crate) struct Setting<'a> {
     looks: Looks,
 }
 
+/// What was found out about a fitted model from some rows.
+struct Judged {
+    metrics: Vec<(String, f64)>,
+    predictions: Predictions,
+    /// Its calibrated answers; empty for a model without a target.
+    scores: Vec<f64>,
+}
+
+impl Judged {
+    fn new(metrics: Vec<(String, f64)>, predictions: Predictions) -> Judged {
+        Judged { metrics, predictions, scores: vec![] }
+    }
+}
+
 /// One fitted model.
 pub(crate) struct Fitted {
     prepared: Prepared,
@@ -275,6 +292,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
 
     let mut metrics = vec![];
     let mut measured = 0.0;
+    let mut out_of_fold = figures::Rows::default();
     if request.folds > 0 {
         let folds = setting.folds(request.folds)?;
         let mut all: Vec<Vec<(String, f64)>> = vec![];
@@ -282,7 +300,9 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
             cx.observer.progress(i, request.folds, "fold");
             let fitted = setting.fit(recipe, &split::others(frame.rows, test), cx)?;
             let start = Instant::now();
-            all.push(setting.measure(recipe, &fitted, test, cx)?);
+            let judged = setting.judged(recipe, &fitted, test, cx)?;
+            setting.draw(test, &judged.scores, figures::DRAWN / request.folds, &mut out_of_fold);
+            all.push(judged.metrics);
             measured += start.elapsed().as_secs_f64();
         }
         metrics.extend(summarise_folds(&all));
@@ -296,10 +316,20 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     let (name, rows) = if parts.test.is_empty() { ("train", &parts.train) } else { ("test", &parts.test) };
     // Rows that a decision was learnt from were not fitted to: then all are scored.
     let known = fitted.outputs.take().filter(|o| name == "train" && o.len() == rows.len() * classes.max(1));
-    let (found, predictions) = match known {
+    let Judged { metrics: found, predictions, scores } = match known {
         Some(outputs) => setting.judge(&fitted, rows, outputs),
-        None => setting.measure_and_keep(recipe, &fitted, rows, cx)?,
+        None => setting.judged(recipe, &fitted, rows, cx)?,
     };
+    let held_out = match (name, setting.target.task.supervised()) {
+        ("test", true) => setting.rows(rows, scores),
+        _ => figures::Rows::default(),
+    };
+    let (drawn, part) = match held_out.y.is_empty() {
+        true => (out_of_fold, Part::Folds),
+        false => (held_out, Part::Test),
+    };
+    let Target { task, classes: labels, .. } = &setting.target;
+    let figures = drawn.figures(*task, labels, &fitted.decision, part, &found);
     metrics.extend(found.into_iter().map(|(metric, value)| Metric {
         split: name.into(),
         name: metric,
@@ -342,7 +372,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         ("evaluate", measured),
         ("baseline", remembered),
     ];
-    Ok(Trained { artifact, card, metrics, headline, rounds, baseline, seconds, facts })
+    Ok(Trained { artifact, card, metrics, headline, rounds, baseline, figures, seconds, facts })
 }
 
 impl<'a> Setting<'a> {
@@ -581,51 +611,56 @@ impl<'a> Setting<'a> {
         rows: &[u32],
         cx: &Cx,
     ) -> Result<Vec<(String, f64)>> {
-        Ok(self.measure_and_keep(recipe, fitted, rows, cx)?.0)
+        Ok(self.judged(recipe, fitted, rows, cx)?.metrics)
     }
 
     /// As `measure`, with what the model predicted; of a model that measures itself, for some of the rows.
-    fn measure_and_keep(
-        &self,
-        recipe: &Recipe,
-        fitted: &Fitted,
-        rows: &[u32],
-        cx: &Cx,
-    ) -> Result<(Vec<(String, f64)>, Predictions)> {
+    fn judged(&self, recipe: &Recipe, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Judged> {
         if !self.target.task.supervised() {
             let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
             let known = model.metrics();
             if !known.is_empty() {
                 let found = known.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
                 if self.target.task == Task::Embedding {
-                    return Ok((found, Predictions::default()));
+                    return Ok(Judged::new(found, Predictions::default()));
                 }
                 let some = some_rows(rows);
                 let scores = score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, &some)?, cx)?;
-                return Ok((found, self.keep(fitted, &scores)));
+                return Ok(Judged::new(found, self.keep(fitted, &scores)));
             }
             let source = self.encoded(fitted, rows)?;
             let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
             let found = measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores)?;
-            return Ok((found, self.keep(fitted, &scores)));
+            return Ok(Judged::new(found, self.keep(fitted, &scores)));
         }
         Ok(self.judge(fitted, rows, self.score(recipe, fitted, rows, cx)?))
     }
 
     /// Measures what a fitted model answers for some rows.
-    fn judge(
-        &self,
-        fitted: &Fitted,
-        rows: &[u32],
-        mut scores: Vec<f64>,
-    ) -> (Vec<(String, f64)>, Predictions) {
+    fn judge(&self, fitted: &Fitted, rows: &[u32], mut scores: Vec<f64>) -> Judged {
         let classes = self.target.classes.len();
         fitted.decision.calibrate(classes, &mut scores);
         let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);
         let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
-        let found = fitted.decision.measure(self.target.task, classes, &scores, roles);
-        (found, self.keep(fitted, &scores))
+        let metrics = fitted.decision.measure(self.target.task, classes, &scores, roles);
+        Judged { metrics, predictions: self.keep(fitted, &scores), scores }
+    }
+
+    /// Some rows with what a fitted model answers for them.
+    fn rows(&self, rows: &[u32], scores: Vec<f64>) -> figures::Rows {
+        figures::Rows { y: pick(&self.target.y, rows), scores, weight: pick(&self.weight, rows) }
+    }
+
+    /// Adds a few of the rows of a fold to those that are drawn.
+    fn draw(&self, rows: &[u32], scores: &[f64], most: usize, drawn: &mut figures::Rows) {
+        let outputs = self.target.classes.len().max(1);
+        for place in figures::some_rows(rows.len(), most).into_iter().map(|i| i as usize) {
+            let row = rows[place] as usize;
+            drawn.y.push(self.target.y[row]);
+            drawn.weight.extend(self.weight.get(row));
+            drawn.scores.extend_from_slice(&scores[place * outputs..(place + 1) * outputs]);
+        }
     }
 
     /// Scores as what is remembered of them.

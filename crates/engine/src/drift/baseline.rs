@@ -187,6 +187,13 @@ impl Looks {
     }
 }
 
+impl Predictions {
+    /// What was given, by role.
+    pub(super) fn column(&self, role: Role) -> Option<&Column> {
+        self.0.iter().find(|p| p.0 == role).map(|p| &p.1)
+    }
+}
+
 impl Baseline {
     /// Remembers columns of a frame, and predictions. `target` says whether it is to be read as labels.
     ///
@@ -225,6 +232,18 @@ impl Baseline {
             })
             .collect();
         Ok(Baseline { columns: columns.into_iter().collect::<Result<_>>()? })
+    }
+
+    /// What it remembers of the columns that a frame has.
+    pub fn within(&self, frame: &Frame) -> Baseline {
+        let there = |c: &&ColumnBaseline| frame.columns.iter().any(|column| column.name == c.name);
+        Baseline { columns: self.columns.iter().filter(there).cloned().collect() }
+    }
+
+    /// The rows that it remembers.
+    pub fn rows(&self) -> u64 {
+        let features = self.columns.iter().filter(|c| c.role == Role::Feature);
+        features.map(|c| c.distribution.all_rows()).max().unwrap_or(0)
     }
 
     /// The columns that a source must have to be compared: features, but for those left out by `chosen`.
@@ -280,7 +299,7 @@ impl Baseline {
                 Role::Target => {
                     pairs.extend(frame.columns.iter().find(|c| c.name == own.name).map(|c| (own, c)));
                 }
-                role => pairs.extend(predictions.0.iter().find(|p| p.0 == role).map(|p| (own, &p.1))),
+                role => pairs.extend(predictions.column(role).map(|c| (own, c))),
             }
         }
         choices.check(pairs.iter().map(|p| p.0.name.as_str()))?;

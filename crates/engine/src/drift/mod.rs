@@ -5,6 +5,7 @@
 //!   frame's columns, `radix` sorts.
 //! - [`method`]: the methods by name, with Evidently's defaults; `ordered` and `binned` have the statistics,
 //!   `permutation` the one p-value that is drawn.
+//! - [`histogram`]: distributions as bars to draw.
 //! - [`compare`]: columns of two sides, one row each. [`baseline`]: what a version remembers of its training.
 //! - [`quick`]: a server's own statistics of a relation as distributions. [`quality`]: what is wrong with the rows.
 //! - [`stream`]: ADWIN and Page-Hinkley over an ordered stream of errors. [`performance`]: metrics then and now.
@@ -16,6 +17,7 @@ pub mod baseline;
 mod binned;
 pub mod categories;
 pub mod compare;
+pub mod histogram;
 pub mod method;
 pub mod numbers;
 mod ordered;

@@ -1,8 +1,10 @@
 //! A model measured on rows whose answers are known: metrics with their confidence intervals, by slice, curves,
-//! fairness between groups, and two versions side by side. Called by the verbs of evaluation; training measures with [`crate::metrics`] alone.
+//! fairness between groups, and two versions side by side. Called by the verbs of evaluation; training measures with
+//! [`crate::metrics`], and keeps the [`figures`] of the rows that it did not learn from.
 
 pub mod curves;
 mod fairness;
+pub mod figures;
 mod intervals;
 pub mod shadow;
 
@@ -265,12 +267,22 @@ impl Scored {
 
     /// All metrics with their intervals, of a confidence between 0 and 1.
     pub fn measure(&self, slice: Option<String>, confidence: f64) -> Vec<Measurement> {
+        self.intervals(self.metrics(), slice, confidence)
+    }
+
+    /// Metrics with their intervals.
+    fn intervals(
+        &self,
+        metrics: Vec<(String, f64)>,
+        slice: Option<String>,
+        confidence: f64,
+    ) -> Vec<Measurement> {
         let intervals = intervals::Intervals::new(self, confidence);
         let one = |(name, value): (String, f64)| {
             let interval = intervals.of(&name, value);
             Measurement { slice: slice.clone(), rows: self.rows(), name, value, interval }
         };
-        self.metrics().into_iter().map(one).collect()
+        metrics.into_iter().map(one).collect()
     }
 
     fn covers(&self, i: usize) -> bool {

@@ -226,7 +226,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
     let remembered = start.elapsed().as_secs_f64();
     let seconds =
         [("prepare", prepare), ("fit", fit), ("evaluate", evaluate + measured), ("baseline", remembered)];
-    Ok(Trained { artifact, card, metrics, headline, rounds: vec![], baseline, seconds, facts })
+    Ok(Trained { artifact, card, metrics, headline, rounds: vec![], baseline, figures: None, seconds, facts })
 }
 
 /// What the model gives for some of the rows that it was measured on.
