@@ -18,6 +18,8 @@ major=${2:-15}
 packages=(ca-certificates gcc libc6-dev clang libclang-dev make)
 [ "$what" = tools ] || packages+=("postgresql-$major" "postgresql-server-dev-$major")
 case $what in all | bench) packages+=(python3-venv) ;; esac
+# The browser that reports are tested in.
+case $what in all) packages+=(chromium) ;; esac
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

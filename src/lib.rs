@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! crates/engine   learners, frames, metrics, artifacts: pure Rust        crates/nn   the neural engine
+//! crates/report   pages and drawings: HTML and SVG
 //!        ▲
 //! src/api         one file a verb of SQL
 //! src/catalog     models, versions, aliases, grants: the only SQL against sql/catalog.sql

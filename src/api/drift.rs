@@ -1,12 +1,14 @@
 //! `damson.drift`: rows beside those that a model was trained on.
 
-use crate::catalog::{baselines, resolve};
+use crate::catalog::{Resolved, baselines, resolve};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Result, answer};
 use crate::pg::query::{self, Wanted};
 use crate::pg::{settings, work};
 use engine::drift::baseline::Predictions;
-use engine::drift::{Choices, Finding, compare};
+use engine::drift::{Baseline, Choices, Finding, compare};
+use engine::frame::Frame;
+use engine::learner::Cx;
 use pgrx::prelude::*;
 
 /// A row of the verbs of drift.
@@ -87,26 +89,37 @@ fn drift(
     ),
 > {
     let found = answer(|| {
-        let choices = Choices::parse(method.as_deref(), threshold)?;
-        let share = compare::drift_share(drift_share)?;
-        let chosen = columns.map(|c| c.without_nulls("columns")).transpose()?;
-        find(&model, &source, &choices, chosen.as_deref(), predictions.unwrap_or(true), share)
+        let asked = Asked {
+            choices: Choices::parse(method.as_deref(), threshold)?,
+            share: compare::drift_share(drift_share)?,
+            chosen: columns.map(|c| c.without_nulls("columns")).transpose()?,
+            predictions: predictions.unwrap_or(true),
+        };
+        Ok(find(&*resolve(&model)?, &source, &asked, |_, _, _, _| Ok(()))?.0)
     });
     TableIterator::new(found.into_iter().map(row))
 }
 
-fn find(
-    model: &str,
+/// What is to be compared, and how.
+pub(super) struct Asked {
+    pub(super) choices: Choices,
+    pub(super) share: f64,
+    pub(super) chosen: Option<Vec<String>>,
+    pub(super) predictions: bool,
+}
+
+/// Compares; what else is to be known of the rows is asked meanwhile.
+pub(super) fn find<T: Send>(
+    resolved: &Resolved,
     source: &str,
-    choices: &Choices,
-    chosen: Option<&[String]>,
-    predictions: bool,
-    share: f64,
-) -> Result<Vec<Finding>> {
-    let resolved = resolve(model)?;
-    let baseline = baselines::of(&resolved)?;
+    asked: &Asked,
+    also: impl FnOnce(&Baseline, &Frame, &Predictions, &Cx) -> engine::Result<T> + Send,
+) -> Result<(Vec<Finding>, T)> {
+    let Asked { choices, share, chosen, predictions } = asked;
+    let chosen = chosen.as_deref();
+    let baseline = baselines::of(resolved)?;
     let scorer = &*resolved.scorer;
-    let predicts = predictions && baseline.predicts(chosen);
+    let predicts = *predictions && baseline.predicts(chosen);
     let there: Vec<String> = query::describe(source)?.into_iter().map(|c| c.0).collect();
     let mut wanted: Vec<String> = baseline.features(chosen).map(String::from).collect();
     wanted.extend(baseline.target(chosen).filter(|t| there.iter().any(|n| n == t)).map(String::from));
@@ -124,7 +137,8 @@ fn find(
     let title = work::Title { verb: "drift", object: &resolved.model };
     let found = work::run(title, scorer.card().seed, |cx| {
         let given = if predicts { scorer.predictions(&frame, cx)? } else { Predictions::default() };
-        baseline.compare(&frame, &given, chosen, choices, share, cx)
+        let found = baseline.compare(&frame, &given, chosen, choices, *share, cx)?;
+        Ok((found, also(&baseline, &frame, &given, cx)?))
     })?;
     Ok(found.value)
 }

@@ -416,6 +416,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
             key_column: key_column.as_deref(),
         },
         baseline: &trained.baseline,
+        figures: trained.figures.as_ref(),
     })?;
     Ok((
         model.to_string(),

@@ -10,7 +10,7 @@ const CLASSES: usize = 50;
 
 /// The properties that the catalog knows, in the order in which they are shown. The source's text may hold values of
 /// rows, so it is the owner's alone.
-const SQL: &str = "SELECT d.name, d.value FROM (
+const SQL: &str = "SELECT d.place::bigint, d.name, d.value FROM (
     SELECT p.place, p.name, p.value
     FROM damson_catalog.versions v
     JOIN damson_catalog.models m ON m.id = v.model
@@ -58,14 +58,19 @@ const SQL: &str = "SELECT d.name, d.value FROM (
     ) AS d (place, name, value)
     ORDER BY d.place, d.name";
 
+/// What the catalog knows: a place in the order, names and values.
+pub(super) fn properties(resolved: &Resolved) -> Result<Vec<(i64, String, String)>> {
+    let rows = super::read(SQL, &[resolved.id.into(), current_user().into()])?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
+}
+
 /// Names and values.
 ///
 /// # Errors
 /// Only faults of the catalog.
 pub fn describe(resolved: &Resolved) -> Result<Vec<(String, String)>> {
-    let rows = super::read(SQL, &[resolved.id.into(), current_user().into()])?;
     let mut properties: Vec<(String, String)> =
-        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_>>()?;
+        properties(resolved)?.into_iter().map(|(_, name, value)| (name, value)).collect();
     let card = resolved.scorer.card();
     properties.extend(card.target.clone().map(|t| ("target".to_string(), t)));
     if !card.classes.is_empty() {

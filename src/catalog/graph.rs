@@ -172,6 +172,38 @@ pub fn upstream(model: &Resolved) -> Result<Vec<Step>> {
     Ok(steps.into_iter().collect())
 }
 
+/// A table that a version filled.
+pub struct Filled {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub relation: String,
+    /// Both, as SQL shows them.
+    pub shown: String,
+    /// The columns that the version filled.
+    pub outputs: Vec<String>,
+}
+
+/// The tables that a version filled, each once.
+///
+/// # Errors
+/// Only faults of the catalog.
+pub fn filled(model: &Resolved) -> Result<Vec<Filled>> {
+    let mut tables: Vec<Filled> = vec![];
+    for row in &read(FILLED_WITH, &[current_user().into(), model.id.into()])? {
+        let shown: String = row.get(2)?;
+        let outputs = row.get::<TextArray>(5)?.0.into_iter().flatten();
+        match tables.iter_mut().find(|t| t.shown == shown) {
+            Some(table) => table.outputs.extend(outputs),
+            None => {
+                let outputs = outputs.collect();
+                tables.push(Filled { schema: row.get(0)?, relation: row.get(1)?, shown, outputs });
+            }
+        }
+    }
+    Ok(tables)
+}
+
 /// A read as a step; `of` is whose it was.
 fn read_step(row: &Row, depth: i64, of: &str) -> Result<Step> {
     let output: Option<String> = row.get(4)?;

@@ -10,7 +10,7 @@
 //! - [`parent`]: the version that a training goes on from.
 //! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
 //! - [`baselines`]: what versions remember of their rows, for drift.
-//! - [`description`]: one version as rows to read.
+//! - [`description`]: one version as rows to read; [`reports`]: as a page to look at.
 //! - [`lineage`]: what versions were made of; [`sources`]: whether it is still there; [`fills`]: which tables
 //!   versions filled; [`graph`]: all of that, walked up and down;
 //!   [`export`]: for other tools.
@@ -38,6 +38,7 @@ pub mod policies;
 pub mod queue;
 pub mod reference;
 mod remembered;
+pub mod reports;
 pub mod resolve;
 pub mod retention;
 pub mod schedules;
@@ -60,6 +61,7 @@ pgrx::extension_sql_file!("../../sql/help.sql", name = "help", finalize);
 pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/deployment.sql", name = "deployment", requires = ["views"]);
+pgrx::extension_sql_file!("../../sql/report.sql", name = "report", requires = ["catalog"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.

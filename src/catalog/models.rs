@@ -118,6 +118,8 @@ pub fn rename(name: &str, new_name: &str) -> Result<()> {
 
 /// What goes with a model, from the leaves up.
 const DROP: &[&str] = &[
+    "DELETE FROM damson_catalog.figures f USING damson_catalog.versions v
+        WHERE v.model = $1 AND f.version = v.id",
     "DELETE FROM damson_drift.baselines b USING damson_catalog.versions v
         WHERE v.model = $1 AND b.version = v.id",
     "DELETE FROM damson_catalog.artifacts a USING damson_catalog.versions v

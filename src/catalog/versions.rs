@@ -10,6 +10,7 @@ use crate::pg::error::{Error, Result};
 use crate::pg::role::current_user;
 use engine::drift::Baseline;
 use serde_json::json;
+use engine::evaluation::figures::Figures;
 use std::time::Instant;
 
 /// Bytes of an artifact in one row.
@@ -31,6 +32,8 @@ pub struct Training<'a> {
     pub origin: super::lineage::Origin<'a>,
     /// What the rows were like.
     pub baseline: &'a Baseline,
+    /// What its answers look like for rows that it did not learn from.
+    pub figures: Option<&'a Figures>,
 }
 
 /// How a version came about.
@@ -116,6 +119,7 @@ pub fn register(training: &Training) -> Result<i64> {
     super::baselines::insert(version, training.baseline)?;
     let details = json!({ "version": model.last_version, "algorithm": training.version.algorithm });
     super::audit::note(&model, "train", &details)?;
+    super::reports::insert(version, training.figures)?;
     if model.last_version == 1 {
         super::deployments::point_first(&model, version)?;
     }

@@ -24,7 +24,7 @@ pub fn of(root: &Path) -> io::Result<String> {
 
 /// The files that have such statements, in name order.
 fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = ["catalog", "deployment", "jobs", "lineage"]
+    let mut files: Vec<PathBuf> = ["catalog", "deployment", "jobs", "lineage", "report"]
         .iter()
         .map(|name| root.join(format!("sql/{name}.sql")))
         .collect();
