@@ -52,7 +52,8 @@ WITH asked AS (
     SELECT 3, '', v.n, v.text
     FROM asked, (VALUES (1, ''), (2, pg_catalog.format('%-24s %s', 'Algorithms:', (SELECT pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) FROM methods m
             WHERE m.tasks IS NOT NULL) || '.')),
-        (3, pg_catalog.format('%-24s %s', 'Settings:', 'SELECT * FROM damson.help(''settings'');'))) AS v(n, text)
+        (3, pg_catalog.format('%-24s %s', 'Settings:', 'SELECT * FROM damson.help(''settings'');')),
+        (4, pg_catalog.format('%-24s %s', 'In psql:', 'SELECT * FROM damson.help(''psql'');'))) AS v(n, text)
     WHERE word = ''
     UNION ALL
     -- One function or view.
@@ -78,6 +79,22 @@ WITH asked AS (
     FROM settings s, asked, LATERAL (VALUES
         (1, pg_catalog.format('%-24s %s', s.name, s.setting)), (2, '    ' || s.short_desc), (3, '    ' || s.extra_desc)) AS v(n, text)
     WHERE word = 'settings' OR full_name = s.name OR 'damson.' || word = s.name
+    UNION ALL
+    -- psql itself.
+    SELECT 6, '', v.n, v.text
+    FROM asked, (VALUES
+        (1, 'What makes results fit a terminal of 80 to 120 columns:'),
+        (2, ''),
+        (3, 'SET extra_float_digits = -9;    six digits of each number, as many as are read'),
+        (4, '\x auto                         rows that do not fit, such as those of damson.runs, a line a column'),
+        (5, '\pset null ''-''                  NULLs that are seen'),
+        (6, 'SET damson.progress = off;      no notices of long trainings'),
+        (7, ''),
+        (8, 'And what does not belong into one, from a shell:'),
+        (9, ''),
+        (10, 'psql -Atc "SELECT damson.report(''churn'')" > churn.html'),
+        (11, 'psql -Atc "SELECT damson.plot(''churn'', ''roc'')" > roc.svg')) AS v(n, text)
+    WHERE word = 'psql'
 )
 SELECT w.text
 FROM (
@@ -102,6 +119,6 @@ CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(
 ORDER BY f.part, f.sort COLLATE "C", f.line, w.n
 $$;
 COMMENT ON FUNCTION damson.help(text) IS
-'Help on a function, a view, an algorithm or a setting; without a topic, what there is.
+'Help on a function, a view, an algorithm, a setting or psql; without a topic, what there is.
 A topic that is none of these is searched for in all texts.
 Example: SELECT * FROM damson.help(''score_into'');';

@@ -29,3 +29,5 @@ SELECT max(length(help)) <= 150 AS fits FROM damson.help();
 SELECT count(*) FROM damson.help('%');
 SELECT count(*) FROM damson.help('\');
 SELECT count(*) > 10 FROM damson.help(NULL);
+-- case: psql
+SELECT * FROM damson.help('psql');
