@@ -1,8 +1,8 @@
 //! Lying bars with their labels, and distributions then and now.
 
+use crate::Result;
 use crate::canvas::{self, Anchor, Svg, fill, line, text};
 use crate::palette::{AXIS, Colour, GRID, INK, MUTED, series};
-use crate::{Result, format};
 
 /// A label with a value a side.
 pub(crate) struct Bar {
@@ -13,9 +13,6 @@ pub(crate) struct Bar {
     /// What is written at its end, by side.
     pub notes: Vec<String>,
 }
-
-/// Characters of a label.
-const LABEL: usize = 30;
 
 /// Bars from the top down, those of a label beneath each other.
 ///
@@ -28,8 +25,8 @@ pub(crate) fn lying(title: &str, width: f64, legend: &[(String, Colour)], bars: 
     let step = thick * sides as f64 + 7.0;
     let top = if legend.is_empty() { 6.0 } else { 28.0 };
     let height = top + step * bars.len() as f64 + 6.0;
-    let labels: Vec<String> = bars.iter().map(|b| format::short(&b.label, LABEL)).collect();
-    let left = labels.iter().map(|l| canvas::wide(l, SIZE)).fold(40.0, f64::max).min(width * 0.42) + 10.0;
+    let labels: Vec<String> = bars.iter().map(|b| canvas::fit(&b.label, SIZE, width * 0.42)).collect();
+    let left = labels.iter().map(|l| canvas::wide(l, SIZE)).fold(40.0, f64::max) + 10.0;
     let right = bars.iter().flat_map(|b| &b.notes).map(|n| canvas::wide(n, 10.0)).fold(20.0, f64::max) + 12.0;
     let longest = bars.iter().flat_map(|b| &b.values).copied().filter(|v| v.is_finite()).fold(0.0, f64::max);
     canvas::draw(title, (width, height), |c| {

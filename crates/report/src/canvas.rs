@@ -16,8 +16,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 const FINE: f64 = 4.0;
 /// What plotters divides the size of a font by.
 const FONT: f64 = 1.24;
-/// The width of a character in those of its height; no font is asked, so it is a wide one.
-const CHARACTER: f64 = 0.56;
+/// The width of a character in those of its height; no font is asked, so it is that of a wide one.
+const CHARACTER: f64 = 0.62;
 
 /// plotters' area of a drawing.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -85,7 +85,26 @@ pub(crate) fn fill(colour: Colour, opacity: f64) -> ShapeStyle {
 
 /// How wide a text is, about.
 pub(crate) fn wide(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * CHARACTER
+    text.chars().map(one).sum::<f64>() * size
+}
+
+/// The width of a character; those of scripts beyond the alphabets are about square.
+fn one(c: char) -> f64 {
+    if c < '\u{1100}' { CHARACTER } else { 1.05 }
+}
+
+/// The beginning of a text, on one line, that is no wider than `room`.
+pub(crate) fn fit(text: &str, size: f64, room: f64) -> String {
+    let line: String = text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if wide(&line, size) <= room {
+        return line;
+    }
+    let mut left = room / size - 1.05;
+    let fits = |c: &char| {
+        left -= one(*c);
+        left >= 0.0
+    };
+    line.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// plotters' errors, of which drawing into memory has none.
@@ -217,6 +236,16 @@ mod tests {
         assert!(!file.contains("<script") && !file.contains("&\""));
         assert_eq!(file.matches("</svg>").count(), 1);
         assert_eq!(file.matches("&lt;script&gt;").count(), 2);
+    }
+
+    #[test]
+    fn texts_fit_their_room() {
+        assert_eq!(fit("short", 10.0, 100.0), "short");
+        for text in ["a text of some length", "表表表表表表表表表表表表", "a\u{1}b\nc d e f g h i j k l m"]
+        {
+            let found = fit(text, 10.0, 80.0);
+            assert!(wide(&found, 10.0) <= 80.0 && found.ends_with('…') && !found.contains('\n'), "{found}");
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::Result;
 use crate::canvas::{self, Anchor, Svg, bold, fill, line, text};
-use crate::format;
 use crate::palette::{AXIS, BOX, INK, MUTED, series};
 use std::collections::BTreeMap;
 
@@ -23,7 +22,6 @@ const WIDTH: f64 = 196.0;
 const HEIGHT: f64 = 40.0;
 const APART: f64 = 64.0;
 const BELOW: f64 = 12.0;
-const NAME: usize = 26;
 
 /// Nodes with edges from one to another. Nodes that nothing goes into stand left.
 ///
@@ -86,9 +84,9 @@ pub(crate) fn graph(title: &str, nodes: &[Node], edges: &[(usize, usize)]) -> Re
             }
             let edge = if node.model { line(series(0), 1.2, 1.0) } else { line(AXIS, 1.0, 1.0) };
             c.rectangle(ends.0, ends.1, edge)?;
-            let name = format::short(&node.name, NAME);
+            let name = canvas::fit(&node.name, 12.0, WIDTH - 20.0);
             c.text(&name, (x + 10.0, y + 14.0), &bold(11.0, INK, Anchor::Left))?;
-            let note = format::short(&node.note, NAME + 6);
+            let note = canvas::fit(&node.note, 10.0, WIDTH - 20.0);
             c.text(&note, (x + 10.0, y + 29.0), &text(10.0, MUTED, Anchor::Left))?;
         }
         Ok(())

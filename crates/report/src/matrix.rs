@@ -15,8 +15,8 @@ pub(crate) fn confusion(title: &str, matrix: &Confusion) -> Result<Svg> {
     if matrix.others > 0 {
         labels.push(format!("{} others", matrix.others));
     }
-    let most = if side > 6 { 14 } else { 20 };
-    let labels: Vec<String> = labels.iter().map(|l| format::short(l, most)).collect();
+    let room = if side > 6 { 90.0 } else { 130.0 };
+    let labels: Vec<String> = labels.iter().map(|l| canvas::fit(l, 11.0, room)).collect();
     let widest = labels.iter().map(|l| canvas::wide(l, 11.0)).fold(30.0, f64::max);
     let cell = match side {
         0..=2 => 110.0,

@@ -224,8 +224,8 @@ fn quality(model: &Model) -> Result<Markup> {
         columns.push((split.into(), of.map(|m| (m.name.clone(), (m.value, sure(&m.name)))).collect()));
     }
     let about = |split: &str| match split {
-        "source" => "rows of the source, 95 % interval",
-        "test" => "rows held out, 95 % interval",
+        "source" => "95 % interval",
+        "test" => "held out, 95 % interval",
         "cv" => "mean over folds ± deviation",
         "train" => "training rows",
         "oob" => "out of bag",
@@ -370,19 +370,19 @@ fn curves(model: &Model) -> Result<Option<Markup>> {
         )?);
         cards.push(card("Lift", "How much likelier these rows are than any.", Plot::Lift)?);
     }
-    if let Some(errors) = &figures.errors {
-        if !errors.points.is_empty() {
-            cards.push(card(
-                "Predictions and true values",
-                "Some rows; on the line, predictions are right.",
-                Plot::Predictions,
-            )?);
-            cards.push(card(
-                "Errors by prediction",
-                "Without a pattern, nothing is left to learn.",
-                Plot::Residuals,
-            )?);
-        }
+    if let Some(errors) = &figures.errors
+        && !errors.points.is_empty()
+    {
+        cards.push(card(
+            "Predictions and true values",
+            "Some rows; on the line, predictions are right.",
+            Plot::Predictions,
+        )?);
+        cards.push(card(
+            "Errors by prediction",
+            "Without a pattern, nothing is left to learn.",
+            Plot::Residuals,
+        )?);
     }
     let matrix = figures.confusion.as_ref().filter(|m| m.side() > SMALL);
     let matrix = matrix.map(confusion).transpose()?;

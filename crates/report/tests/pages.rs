@@ -34,7 +34,7 @@ fn figures(classes: usize) -> Figures {
 
 fn drawn(columns: usize, sides: usize) -> Vec<Drawn> {
     let one = |i: usize| {
-        let bars = if i % 2 == 0 {
+        let bars = if i.is_multiple_of(2) {
             Bars::Values {
                 labels: (0..11).map(hostile).collect(),
                 others: 0,
@@ -62,9 +62,9 @@ fn model(n: usize) -> Model {
         (0..n.min(100)).map(|i| Param { name: hostile(i), value: HOSTILE.repeat(20), given: true }).collect()
     };
     let step = |i: usize| Step {
-        kind: if i % 3 == 0 { "model".into() } else { "table".into() },
+        kind: if i.is_multiple_of(3) { "model".into() } else { "table".into() },
         name: hostile(i),
-        version: (i % 3 == 0).then_some(1),
+        version: i.is_multiple_of(3).then_some(1),
         column: Some(hostile(i)),
         usage: HOSTILE.into(),
         of: "m@1".into(),
@@ -95,7 +95,7 @@ fn model(n: usize) -> Model {
             .map(|i| RoundMetric {
                 round: i,
                 name: hostile(i % 20),
-                value: if i % 7 == 0 { f64::NAN } else { 1.0 },
+                value: if i.is_multiple_of(7) { f64::NAN } else { 1.0 },
             })
             .collect(),
         drawable: true,
@@ -164,7 +164,7 @@ fn the_page_of_drift_holds_hostile_text_and_stays_small() {
             statistic: f64::NAN,
             p_value: Some(0.1),
             threshold: 0.05,
-            drifted: i % 2 == 0,
+            drifted: i.is_multiple_of(2),
             error: None,
         };
         let issue = |i: usize| Issue {
