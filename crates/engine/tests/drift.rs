@@ -469,7 +469,7 @@ fn what_cannot_be_compared_is_refused() {
 
 #[test]
 fn damaged_baselines_are_refused() {
-    let distribution = small(&column("x", Data::F64(chance(5, 500))), None, None, &CX).unwrap();
+    let distribution = small(&column("x", Data::F64(chance(5, 500))), None, &CX).unwrap();
     let good = ColumnBaseline { name: "x".into(), role: Role::Feature, distribution };
     let bytes = good.encode().unwrap();
     let decode = |bytes: &[u8]| ColumnBaseline::decode("x", "feature", bytes);

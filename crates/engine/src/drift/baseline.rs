@@ -227,7 +227,8 @@ impl Baseline {
             .into_par_iter()
             .map(|(role, column, position, shape)| {
                 let look = position.map(|c| looks.at(frame, c, cx)).transpose()?.flatten();
-                let distribution = read::small(column, shape, look, cx)?;
+                let known = look.and_then(|look| look.small(shape));
+                let distribution = known.map_or_else(|| read::small(column, shape, cx), Ok)?;
                 Ok(ColumnBaseline { name: column.name.clone(), role, distribution })
             })
             .collect();

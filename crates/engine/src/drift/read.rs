@@ -24,16 +24,12 @@ pub fn exact(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribut
     read(column, shape, usize::MAX, cx)
 }
 
-/// The distribution of a column, small enough to store; by a look at its numbers, where one was taken.
+/// The distribution of a column, small enough to store.
 ///
 /// # Errors
 /// When the caller asked to stop.
-pub fn small(column: &Column, shape: Option<Shape>, look: Option<&Look>, cx: &Cx) -> Result<Distribution> {
-    let mut found = match look {
-        Some(look) if shape != Some(Shape::Categories) => Distribution::Numbers(look.distribution.clone()),
-        Some(look) if look.distribution.exact() => super::baseline::as_labels(&look.distribution),
-        _ => read(column, shape, SAMPLE, cx)?,
-    };
+pub fn small(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribution> {
+    let mut found = read(column, shape, SAMPLE, cx)?;
     found.compress();
     Ok(found)
 }
@@ -65,6 +61,17 @@ impl Look {
         let mut distribution = numbers(column, SAMPLE, Some(&extent), cx)?;
         distribution.compress();
         Ok(Some(Look { extent, distribution }))
+    }
+
+    /// What [`small`] gives; none where labels are asked for and there are too many to be some.
+    pub(super) fn small(&self, shape: Option<Shape>) -> Option<Distribution> {
+        let mut found = match shape {
+            Some(Shape::Categories) if !self.distribution.exact() => return None,
+            Some(Shape::Categories) => super::baseline::as_labels(&self.distribution),
+            _ => Distribution::Numbers(self.distribution.clone()),
+        };
+        found.compress();
+        Some(found)
     }
 }
 
