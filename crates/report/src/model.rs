@@ -511,7 +511,7 @@ fn drift(model: &Model) -> Result<Markup> {
         div.card { (page::wide(&svg)) }
         details {
             summary { "Measurements" }
-            table {
+            div.scroll { table {
                 tr { th { "when" } th { "monitor" } th.n { "rows" } th.n { "drifted columns" } th { "" } th { "named" } }
                 @for m in model.history.iter().rev().take(ROWS) {
                     tr {
@@ -522,7 +522,7 @@ fn drift(model: &Model) -> Result<Markup> {
                         td { @for (i, c) in m.culprits.iter().take(20).enumerate() { @if i > 0 { ", " } bdi { (format::short(c, 60)) } } }
                     }
                 }
-            }
+            } }
         }
     })
 }
