@@ -280,29 +280,7 @@ impl Baseline {
         share: f64,
         cx: &Cx,
     ) -> Result<Vec<Finding>> {
-        if frame.rows == 0 {
-            return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
-                .hint("Run the source by itself to see why it is empty."));
-        }
-        for name in chosen.into_iter().flatten() {
-            if !self.columns.iter().any(|c| c.name == *name) {
-                let names = self.columns.iter().map(|c| c.name.as_str());
-                return Err(crate::frame::unknown_column(name, names));
-            }
-        }
-        let mut pairs: Vec<(&ColumnBaseline, &Column)> = vec![];
-        for own in &self.columns {
-            if chosen.is_some_and(|names| !names.contains(&own.name)) {
-                continue;
-            }
-            match own.role {
-                Role::Feature => pairs.push((own, &frame.columns[frame.position(&own.name)?])),
-                Role::Target => {
-                    pairs.extend(frame.columns.iter().find(|c| c.name == own.name).map(|c| (own, c)));
-                }
-                role => pairs.extend(predictions.column(role).map(|c| (own, c))),
-            }
-        }
+        let pairs = self.pairs(frame, predictions, chosen)?;
         choices.check(pairs.iter().map(|p| p.0.name.as_str()))?;
         let findings: Vec<Result<Finding>> = pairs
             .par_iter()
@@ -315,6 +293,39 @@ impl Baseline {
             .collect();
         let findings = findings.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(with_dataset(findings, share))
+    }
+
+    /// Each column that is remembered, with the one of today: of a frame, or of what the model gives for it.
+    pub(super) fn pairs<'a>(
+        &'a self,
+        frame: &'a Frame,
+        predictions: &'a Predictions,
+        chosen: Option<&[String]>,
+    ) -> Result<Vec<(&'a ColumnBaseline, &'a Column)>> {
+        if frame.rows == 0 {
+            return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
+                .hint("Run the source by itself to see why it is empty."));
+        }
+        for name in chosen.into_iter().flatten() {
+            if !self.columns.iter().any(|c| c.name == *name) {
+                let names = self.columns.iter().map(|c| c.name.as_str());
+                return Err(crate::frame::unknown_column(name, names));
+            }
+        }
+        let mut pairs = vec![];
+        for own in &self.columns {
+            if chosen.is_some_and(|names| !names.contains(&own.name)) {
+                continue;
+            }
+            match own.role {
+                Role::Feature => pairs.push((own, &frame.columns[frame.position(&own.name)?])),
+                Role::Target => {
+                    pairs.extend(frame.columns.iter().find(|c| c.name == own.name).map(|c| (own, c)));
+                }
+                role => pairs.extend(predictions.column(role).map(|c| (own, c))),
+            }
+        }
+        Ok(pairs)
     }
 }
 

@@ -7,12 +7,14 @@
 //!   `permutation` the one p-value that is drawn.
 //! - [`histogram`]: distributions as bars to draw.
 //! - [`compare`]: columns of two sides, one row each. [`baseline`]: what a version remembers of its training.
+//! - [`alarm`]: whether a window of rows differs by more than chance explains.
 //! - [`quick`]: a server's own statistics of a relation as distributions. [`quality`]: what is wrong with the rows.
 //! - [`stream`]: ADWIN and Page-Hinkley over an ordered stream of errors. [`performance`]: metrics then and now.
 //!
 //! Numbers and rules are Evidently's (0.7.23) and SciPy's, to the last digits where both sides are exact. Missing and
 //! infinite values take no part in a statistic.
 
+pub mod alarm;
 pub mod baseline;
 mod binned;
 pub mod categories;
