@@ -31,6 +31,7 @@ CREATE TABLE damson_lineage.columns (
     name            text NOT NULL,
     role            text NOT NULL,
     kind            text NOT NULL,
+    type            text,
     missing         bigint,
     distinct_values bigint,
     mean            float8,
@@ -42,6 +43,7 @@ CREATE TABLE damson_lineage.columns (
     PRIMARY KEY (version, place)
 );
 COMMENT ON TABLE damson_lineage.columns IS 'One row a column of a source that a version was trained on: what it looked like';
+COMMENT ON COLUMN damson_lineage.columns.type IS 'Its type in pg_catalog, of a domain that of its values; NULL for other types';
 
 CREATE TABLE damson_lineage.fills (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

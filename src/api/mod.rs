@@ -48,6 +48,7 @@ mod rollback;
 mod schedule;
 mod score;
 mod score_into;
+mod scorer;
 mod search;
 mod set_policy;
 mod shadow;

@@ -152,7 +152,8 @@ fn point(model: i64, alias: &str, version: i64, previous: Option<i64>, action: &
         write(sql, &[model.into(), alias.into(), version.into(), previous.into(), action.into(), role])?
             .one()?;
     stamp_at_commit(row.ok_or_else(|| Error::internal("an insert returned no row"))?.get(0)?);
-    announce()
+    announce()?;
+    super::scorers::follow(model, alias)
 }
 
 thread_local! {

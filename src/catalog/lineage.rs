@@ -55,7 +55,7 @@ pub(super) fn record(version: i64, origin: &Origin) -> Result<()> {
         keys.as_deref().into(),
     ];
     write_kept(sql, &params)?;
-    record_columns(version, &facts.columns)?;
+    record_columns(version, &facts.columns, reading)?;
     let role = |output: &str| facts.columns.iter().find(|c| c.name == output).map(|c| c.role);
     record_reads(Reader::Version(version), reading, &role)
 }
@@ -71,23 +71,25 @@ pub fn libraries(server: &str) -> Value {
     all
 }
 
-fn record_columns(version: i64, columns: &[ColumnFacts]) -> Result<()> {
+fn record_columns(version: i64, columns: &[ColumnFacts], reading: &Reading) -> Result<()> {
     let row = |(place, c): (usize, &ColumnFacts)| {
         json!({
-            "place": place + 1, "name": c.name, "role": c.role, "kind": c.kind, "missing": c.missing,
+            "place": place + 1, "name": c.name, "role": c.role, "kind": c.kind,
+            "type": reading.type_of(&c.name).map(Oid::to_u32), "missing": c.missing,
             "distinct_values": c.distinct, "mean": c.mean, "std": c.std, "min": c.min, "max": c.max, "top": c.top,
             "top_rows": c.top_rows,
         })
     };
     let rows = Jsonb::from(&columns.iter().enumerate().map(row).collect());
-    let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, missing, distinct_values, mean,
-            std, min, max, top, top_rows)
-        SELECT $1, c.place, c.name, c.role, c.kind, c.missing, c.distinct_values, c.mean, c.std, c.min, c.max, c.top,
+    let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, type, missing, distinct_values,
+            mean, std, min, max, top, top_rows)
+        SELECT $1, c.place, c.name, c.role, c.kind, t.typname::text, c.missing, c.distinct_values, c.mean, c.std, c.min, c.max, c.top,
             c.top_rows
         FROM pg_catalog.jsonb_to_recordset($2)
-            AS c(place integer, name text, role text, kind text, missing bigint, distinct_values bigint,
+            AS c(place integer, name text, role text, kind text, type oid, missing bigint, distinct_values bigint,
                 mean double precision, std double precision, min double precision, max double precision, top text,
-                top_rows bigint)";
+                top_rows bigint)
+        LEFT JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typnamespace = 'pg_catalog'::regnamespace";
     write_kept(sql, &[version.into(), (&rows).into()])?;
     Ok(())
 }

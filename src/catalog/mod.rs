@@ -9,6 +9,7 @@
 //!   version serves; [`retention`]: versions that expire; [`audit`]: who did what.
 //! - [`parent`]: the version that a training goes on from.
 //! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
+//! - [`scorers`]: functions and views made for models, which `made` finds again.
 //! - [`baselines`]: what versions remember of their rows, for drift.
 //! - [`description`]: one version as rows to read; [`reports`]: as a page to look at.
 //! - [`lineage`]: what versions were made of; [`sources`]: whether it is still there; [`fills`]: which tables
@@ -31,6 +32,7 @@ pub mod fills;
 pub mod gates;
 pub mod graph;
 pub mod lineage;
+mod made;
 pub mod models;
 pub mod parent;
 pub mod pipelines;
@@ -42,6 +44,7 @@ pub mod reports;
 pub mod resolve;
 pub mod retention;
 pub mod schedules;
+pub mod scorers;
 pub mod sources;
 pub mod trials;
 pub mod versions;
@@ -62,6 +65,7 @@ pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["view
 pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/deployment.sql", name = "deployment", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/report.sql", name = "report", requires = ["catalog"]);
+pgrx::extension_sql_file!("../../sql/scorers.sql", name = "scorers", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 
 /// The schema whose owner owns the tables.

@@ -113,7 +113,8 @@ pub fn rename(name: &str, new_name: &str) -> Result<()> {
     let sql = "UPDATE damson_catalog.models SET name = $2 WHERE id = $1";
     note(&model, "rename", &json!({ "new_name": new_name }))?;
     write(sql, &[model.id.into(), new_name.into()])?;
-    announce()
+    announce()?;
+    super::scorers::rename(model.id, name, new_name)
 }
 
 /// What goes with a model, from the leaves up.
@@ -146,6 +147,7 @@ pub fn drop(name: &str, missing_ok: bool) -> Result<bool> {
     };
     policies::check_name(&model, "drop")?;
     note(&model, "drop", &json!({ "versions": model.last_version }))?;
+    super::scorers::drop_all(model.id)?;
     for sql in super::lineage::DROP.iter().chain(policies::DROP).chain(DROP) {
         write(sql, &[model.id.into()])?;
     }

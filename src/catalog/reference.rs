@@ -62,6 +62,11 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// What stands after the `@` of a reference, or what a bare name means.
+pub fn suffix(reference: &str) -> &str {
+    reference.split_once('@').map_or(PRODUCTION, |parts| parts.1)
+}
+
 /// A model's name alone, as verbs take it that change the model.
 ///
 /// # Errors

@@ -54,7 +54,7 @@ const STAMPS: [(&str, &str, &str); 2] = [
 ];
 
 /// The columns that a model fills: name, type, expression of `$1`, the model, and the row.
-fn scores(card: &Card) -> Vec<(&'static str, &'static str, &'static str)> {
+pub fn scores(card: &Card) -> Vec<(&'static str, &'static str, &'static str)> {
     match card.task {
         Task::Classification => vec![
             ("prediction", "text", "damson.classify($1, \"damson row\")"),

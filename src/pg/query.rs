@@ -184,7 +184,10 @@ fn refused(message: impl Into<String>) -> Error {
 }
 
 /// The statement that a source stands for: itself, or a relation's rows.
-pub(super) fn statement(source: &str) -> Result<String> {
+///
+/// # Errors
+/// 22023 for a source that is neither a name nor a query.
+pub fn statement(source: &str) -> Result<String> {
     let source = source.trim();
     if source.is_empty() {
         return Err(refused("the source is empty"));
@@ -216,6 +219,12 @@ fn excerpt(source: &str) -> String {
 
 /// The parts of a relation's name, each quoted, or none where it is not one.
 pub(super) fn qualified_name(source: &str) -> Option<Vec<String>> {
+    let quoted = |name: String| format!("\"{}\"", name.replace('"', "\"\""));
+    Some(names(source)?.into_iter().map(quoted).collect())
+}
+
+/// The parts of an object's name, as the server would read it, or none where it is not one.
+pub fn names(source: &str) -> Option<Vec<String>> {
     let mut parts = vec![];
     let mut rest = source;
     loop {
@@ -230,7 +239,7 @@ pub(super) fn qualified_name(source: &str) -> Option<Vec<String>> {
                 (name.to_ascii_lowercase(), &rest[end..])
             }
         };
-        parts.push(format!("\"{}\"", name.replace('"', "\"\"")));
+        parts.push(name);
         match after.strip_prefix('.') {
             Some(next) => rest = next,
             None if after.is_empty() && parts.len() <= 3 => return Some(parts),

@@ -41,6 +41,7 @@ impl Read {
 #[derive(Debug, Clone)]
 pub struct Reading {
     outputs: Vec<String>,
+    types: Vec<Oid>,
     reads: BTreeSet<Read>,
     /// The snapshot that it is read under.
     pub snapshot: String,
@@ -71,7 +72,7 @@ impl Reading {
         let row = row.ok_or_else(|| super::error::Error::internal("settings have no row"))?;
         // SAFETY: on the main thread, in a transaction; trees live in a context of their own, which an abort frees
         // with its parent. `reads.c` gives as many reads as it counts.
-        let (outputs, reads) = unsafe {
+        let (outputs, types, reads) = unsafe {
             let context = pg_sys::AllocSetContextCreateInternal(
                 pg_sys::CurrentMemoryContext,
                 c"damson reads".as_ptr(),
@@ -82,10 +83,14 @@ impl Reading {
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let found = query::analyze(datum::cstring(&statement)).map(|tree| {
                 let desc = pg_sys::ExecCleanTypeFromTL((*tree).targetList);
-                let outputs = query::columns(desc).into_iter().map(|c| c.name).collect();
+                // A domain's values are those of its base type.
+                let (outputs, types) = query::columns(desc)
+                    .into_iter()
+                    .map(|c| (c.name, pg_sys::getBaseType(c.attribute.oid)))
+                    .unzip::<_, _, Vec<_>, Vec<_>>();
                 let mut reads = std::ptr::null_mut();
                 let count = shim::damson_reads(tree, &mut reads) as usize;
-                (outputs, std::slice::from_raw_parts(reads, count).iter().copied().collect())
+                (outputs, types, std::slice::from_raw_parts(reads, count).iter().copied().collect())
             });
             pg_sys::MemoryContextSwitchTo(caller);
             pg_sys::MemoryContextDelete(context);
@@ -93,6 +98,7 @@ impl Reading {
         };
         Ok(Reading {
             outputs,
+            types,
             reads,
             snapshot: row.get(0)?,
             search_path: row.get(1)?,
@@ -105,6 +111,12 @@ impl Reading {
     /// The names of the source's columns.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
+    }
+
+    /// The type of a column of the source, of a domain that of its values.
+    pub fn type_of(&self, output: &str) -> Option<Oid> {
+        let at = self.outputs.iter().position(|name| name == output)?;
+        self.types.get(at).copied()
     }
 
     /// What is read for the columns of the source that are `wanted`, with the column that it goes into; none where it
