@@ -12,8 +12,7 @@ const LIBRARIES: [&str; 10] =
     ["faer", "gemm", "image", "pulp", "rand", "rand_chacha", "rayon", "safetensors", "statrs", "xxhash-rust"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let parts = ["sql/catalog.sql", "sql/deployment.sql", "sql/jobs.sql", "sql/lineage.sql", "sql/report.sql"];
-    for source in parts.iter().chain(&["crates/xtask/src/stamp.rs"]) {
+    for source in ["sql", "src/api", "crates/xtask/src/stamp.rs"] {
         println!("cargo:rerun-if-changed={source}");
     }
     println!("cargo:rustc-env=DAMSON_SQL_STAMP={}", stamp::of(Path::new("."))?);

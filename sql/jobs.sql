@@ -102,7 +102,7 @@ Example: SELECT job, kind, about, state, seconds, error FROM damson.jobs WHERE s
 
 CREATE VIEW damson.schedules WITH (security_barrier) AS
 SELECT s.name, s.cron, s.time_zone, s.role, s.next_due::timestamptz(0), s.last_job, j.state AS last_state,
-       j.finished::timestamptz(0) AS last_finished, j.error AS last_error, s.command ->> 'sql' AS command
+       j.finished::timestamptz(0) AS last_finished, j.error AS last_error, coalesce(s.command ->> 'sql', (s.command ->> 'kind') || ' ' || (s.command ->> 'about')) AS command
 FROM damson_catalog.schedules s
 LEFT JOIN damson_catalog.jobs j ON j.id = s.last_job
 WHERE pg_catalog.pg_has_role(s.role::oid, 'USAGE') AND (SELECT damson_catalog.look_after())

@@ -33,6 +33,7 @@ mod importance;
 mod lift;
 mod lineage;
 mod look_after;
+mod monitor;
 mod partial_dependence;
 mod performance_drift;
 mod pipeline;

@@ -117,9 +117,9 @@ fn of_version(model: &Model, id: i64, version: i64, split: Option<&str>, name: &
 /// # Errors
 /// 55000 when it never was.
 fn drift_share(model: &Model, id: i64, version: i64) -> Result<f64> {
-    super::drift_history::newest_share(id)?.ok_or_else(|| {
+    super::measurements::newest_drift_share(id)?.ok_or_else(|| {
         let message = format!("no drift of version {version} of model \"{}\" was ever recorded", model.name);
         Error::new(Code::NotReady, message)
-            .hint("SELECT damson.monitor(...) watches a model and records its drift.")
+            .hint("SELECT damson.run_monitor(name, version => ...) measures it, where CALL damson.monitor(...) has made one.")
     })
 }

@@ -9,6 +9,7 @@
 //!   version serves; [`retention`]: versions that expire; [`audit`]: who did what.
 //! - [`parent`]: the version that a training goes on from.
 //! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
+//! - [`monitors`]: what watches models by itself; [`measurements`]: what they saw, [`alerts`]: what they raised.
 //! - [`scorers`]: functions and views made for models, which `made` finds again.
 //! - [`baselines`]: what versions remember of their rows, for drift.
 //! - [`description`]: one version as rows to read; [`reports`]: as a page to look at.
@@ -20,20 +21,22 @@
 //! ([`crate::pg::role`]); rights of the current user are checked here and nowhere else; whatever writes ends
 //! with an announcement ([`crate::pg::change`]).
 
+pub mod alerts;
 pub mod audit;
 pub mod baselines;
 mod cache;
 pub mod canaries;
 pub mod deployments;
 pub mod description;
-mod drift_history;
 pub mod export;
 pub mod fills;
 pub mod gates;
 pub mod graph;
 pub mod lineage;
 mod made;
+pub mod measurements;
 pub mod models;
+pub mod monitors;
 pub mod parent;
 pub mod pipelines;
 pub mod policies;
@@ -65,6 +68,7 @@ pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["view
 pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/deployment.sql", name = "deployment", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/report.sql", name = "report", requires = ["catalog"]);
+pgrx::extension_sql_file!("../../sql/monitors.sql", name = "monitors", requires = ["drift", "jobs"]);
 pgrx::extension_sql_file!("../../sql/scorers.sql", name = "scorers", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 

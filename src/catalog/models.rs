@@ -148,7 +148,7 @@ pub fn drop(name: &str, missing_ok: bool) -> Result<bool> {
     policies::check_name(&model, "drop")?;
     note(&model, "drop", &json!({ "versions": model.last_version }))?;
     super::scorers::drop_all(model.id)?;
-    for sql in super::lineage::DROP.iter().chain(policies::DROP).chain(DROP) {
+    for sql in super::lineage::DROP.iter().chain(policies::DROP).chain(super::monitors::DROP).chain(DROP) {
         write(sql, &[model.id.into()])?;
     }
     announce()?;

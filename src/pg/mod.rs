@@ -6,6 +6,7 @@
 //! - [`reads`]: which columns a query reads, and where they go.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
 //! - [`evaluation`]: rows with true answers, scored.
+//! - [`monitoring`]: what a monitor does when it runs.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
 //! - [`fitting`]: the aggregates whose result is a model. [`filling`]: tables filled with scores.
 //! - [`work`]: long work on threads, cancelled and watched.
@@ -28,6 +29,7 @@ pub mod filling;
 pub mod fitting;
 pub mod folding;
 pub mod guard;
+pub mod monitoring;
 pub mod planner;
 pub mod protection;
 pub mod query;

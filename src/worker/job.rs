@@ -3,9 +3,10 @@
 //! when the job runs.
 //!
 //! Three transactions: the first takes the job and finds what to do, the second does it and writes that it is
-//! done, the third comes only after an error and writes that.
+//! done, the third comes only after an error and writes that. After that of a monitor a fourth raises an alert.
 
 use super::transaction;
+use crate::catalog::alerts;
 use crate::catalog::queue::{self, Begun};
 use crate::pg::error::{Error, Result};
 use crate::pg::spi;
@@ -83,6 +84,12 @@ pub extern "C-unwind" fn damson_job_main(_argument: Datum) {
         }
         Ok(begun)
     });
+    // The monitor that watches; not one that measures a version for a pipeline, whose steps tell how it ended.
+    let watches = |b: &Begun| b.kind == "run_monitor" && b.command["with"]["version"].is_null();
+    let monitor = match &begun {
+        Ok(Some(b)) if watches(b) => b.command["with"]["name"].as_str().map(String::from),
+        _ => None,
+    };
     let failure = match begun {
         Ok(None) => return,
         Ok(Some(begun)) => match transaction::run(|| perform(&begun, job, attempt)) {
@@ -94,6 +101,13 @@ pub extern "C-unwind" fn damson_job_main(_argument: Datum) {
     log!("job {job} failed: {}", failure.message);
     if let Err(e) = transaction::run(|| queue::fail(job, attempt, &failure)) {
         warning!("job {job} failed, and that could not be written: {}", e.message);
+        return;
+    }
+    // A transaction of its own: what cannot be told must not hide that the job failed.
+    if let Some(monitor) = monitor
+        && let Err(e) = transaction::run(|| alerts::failed(job, &monitor, &failure.message))
+    {
+        warning!("no alert could be raised for the job {job}: {}", e.message);
     }
 }
 

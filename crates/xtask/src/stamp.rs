@@ -22,14 +22,13 @@ pub fn of(root: &Path) -> io::Result<String> {
     Ok(format!("{hash:016x}"))
 }
 
-/// The files that have such statements, in name order.
+/// The files that may have such statements, in name order.
 fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = ["catalog", "deployment", "jobs", "lineage", "report"]
-        .iter()
-        .map(|name| root.join(format!("sql/{name}.sql")))
-        .collect();
-    for entry in fs::read_dir(root.join("src/api"))? {
-        files.push(entry?.path());
+    let mut files = vec![];
+    for folder in ["sql", "src/api"] {
+        for entry in fs::read_dir(root.join(folder))? {
+            files.push(entry?.path());
+        }
     }
     files.sort();
     Ok(files)

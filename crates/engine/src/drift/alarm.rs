@@ -180,6 +180,13 @@ pub struct Watched {
     pub missing_now: f64,
 }
 
+impl Watched {
+    /// The significance to three digits, for reading.
+    pub fn shown(&self) -> f64 {
+        format!("{:.2e}", self.significance).parse().unwrap_or(self.significance)
+    }
+}
+
 /// A metric of a window that has a limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limited {
