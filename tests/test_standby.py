@@ -108,3 +108,22 @@ def test_a_standby_follows_deploys(db, standby, role):
     replayed()
     with pytest.raises(psycopg.errors.UndefinedObject):
         scored(early)
+
+
+def test_a_standby_scores_by_functions_and_shows_what_monitors_saw(db, standby):
+    rows = "SELECT i::float8 AS x, i + 1000::float8 AS y FROM generate_series(1, 50) i"
+    train_shifted(db, 1)
+    db.execute("SELECT damson.create_scorer('m', name => 'score')")
+    db.execute("SELECT damson.create_scored_view('scored', 'm', %s)", [rows])
+    db.execute("CALL damson.monitor('m', %s, NULL)", [rows])
+    assert one(db, "SELECT state FROM damson.run_monitor('m')") == "silent"
+    there = standby()
+    wait_for(lambda: one(there, "SELECT count(*) FROM damson.drift_history"), "the standby to catch up")
+    assert round(one(there, "SELECT score(0.0)")) == 1000
+    assert one(there, "SELECT count(*) FROM scored WHERE abs(prediction - y) < 0.1") == 50
+    assert there.execute("SELECT monitor, state FROM damson.monitors").fetchall() == [("m", "silent")]
+    assert one(there, "SELECT count(*) FROM damson.scorers") == 2
+    for statement in ["SELECT damson.run_monitor('m')", "CALL damson.monitor('m', 'scored')", "CALL damson.drop_monitor('m')",
+                      "SELECT damson.create_scorer('m')", "SELECT damson.create_scored_view('v', 'm', 'scored')"]:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            there.execute(statement)
