@@ -325,8 +325,6 @@ def test_another_role_sees_no_report_and_with_the_model_no_values(db, connect, r
 
 
 def test_what_monitors_measured_is_on_the_page_of_those_who_may_see_it(db, connect, role, pages):
-    if one(db, "SELECT to_regclass('damson_drift.measurements')::text") is None:
-        pytest.skip("this version has no monitors")
     bob = role("report_watcher")
     his = connect(user=bob)
     db.execute("CREATE TABLE mine AS SELECT i::float8 AS x, i * 2.0::float8 AS y FROM generate_series(1, 200) i")

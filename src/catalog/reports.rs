@@ -105,14 +105,10 @@ pub fn lineage(model: &Resolved) -> Result<Lineage> {
 pub fn drift_history(model: &Resolved) -> Result<Vec<Measured>> {
     /// Measurements that are shown, the newest ones.
     const MOST: i64 = 1000;
-    let there = "SELECT pg_catalog.to_regclass('damson_drift.measurements') IS NOT NULL";
-    if !read(there, &[])?.one()?.map_or(Ok(false), |row| row.get::<bool>(0))? {
-        return Ok(vec![]);
-    }
     let sql = "SELECT q.monitor, EXTRACT(EPOCH FROM coalesce(q.window_until, q.measured) - '2000-01-01 00:00:00+00')::float8,
             q.row_count, q.drift_share, q.state, q.culprits
         FROM damson_drift.measurements q
-        WHERE q.version = $1 AND pg_catalog.pg_has_role($2, q.role::oid, 'USAGE')
+        WHERE q.version = $1 AND NOT q.candidate AND pg_catalog.pg_has_role($2, q.role::oid, 'USAGE')
         ORDER BY q.id DESC LIMIT $3";
     let mut found = vec![];
     for row in &read(sql, &[model.id.into(), current_user().into(), MOST.into()])? {
