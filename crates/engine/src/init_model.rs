@@ -1,8 +1,8 @@
 //! A model that a training goes on from (LightGBM's `init_model`): its trees come first, and new ones are grown on what
-//! they leave.
+//! they leave; a network begins with its weights.
 //!
 //! The new rows are read as the model reads rows: by its features, its preprocessing and its classes. So all of its
-//! trees mean on them what they meant before.
+//! trees or weights mean on them what they meant before.
 
 use crate::algorithms;
 use crate::artifact::{self, Card};
@@ -43,9 +43,8 @@ impl InitModel {
                 "init_model \"{name}\" is of algorithm \"{}\", which cannot go on from a model",
                 card.algorithm
             );
-            return Err(
-                Error::new(Kind::Unsupported, message).hint("Models of boosting can be gone on from.")
-            );
+            return Err(Error::new(Kind::Unsupported, message)
+                .hint("Models of boosting and cnn can be gone on from."));
         }
         if algorithm.info().version != card.algorithm_version {
             let (found, expected) = (card.algorithm_version, algorithm.info().version);

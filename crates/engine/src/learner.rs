@@ -165,7 +165,8 @@ pub trait Learner: Send + Sync + 'static {
         _cx: &Cx,
     ) -> Result<Self::State> {
         let message = format!("algorithm \"{}\" cannot go on from a model", Self::INFO.name);
-        Err(Error::new(Kind::Unsupported, message).hint("Leave init_model out, or use algorithm boosting."))
+        Err(Error::new(Kind::Unsupported, message)
+            .hint("Leave init_model out, or use algorithm boosting or cnn."))
     }
     /// The identity of `merge`.
     fn zero(params: &Self::Params, state: &Self::State) -> Self::Partial;

@@ -21,6 +21,13 @@ impl Buffer {
         let start = (LINE - values.as_ptr() as usize % LINE) % LINE / 4;
         Buffer { values, start, len }
     }
+
+    /// Makes it so long, if it is not; what it holds is then zeros.
+    pub fn fit(&mut self, len: usize) {
+        if self.len != len {
+            *self = Buffer::new(len);
+        }
+    }
 }
 
 impl Clone for Buffer {

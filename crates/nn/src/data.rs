@@ -1,9 +1,7 @@
-//! What a network is fed: images of bytes or numbers, normalised by channel with measured means and spreads, and
-//! varied at random in training.
+//! What a network is fed: images of bytes or numbers, normalised by channel with measured means and spreads.
 
-use crate::network::Shape;
+use crate::augment::Change;
 use crate::plan::Grid;
-use crate::random::Stream;
 use serde::{Deserialize, Serialize};
 
 /// Inputs of rows, one after another, in the order (row of pixels, pixel, channel).
@@ -137,58 +135,35 @@ impl Normal {
     }
 }
 
-/// How training images are varied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Augment {
-    /// Half of them are mirrored, left to right.
-    pub flip: bool,
-    /// Each is moved by up to an eighth of its height and width; what comes in is the mean.
-    pub crop: bool,
-}
-
-/// A change of one image: whether it is mirrored, and by how much it is moved down and right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Change {
-    flip: bool,
-    down: isize,
-    right: isize,
-}
-
-impl Augment {
-    /// Draws a change for an image of this shape.
-    pub fn draw(self, shape: Shape, stream: &mut Stream) -> Change {
-        let mut change = Change { flip: self.flip && stream.draw() & 1 == 1, ..Change::default() };
-        if self.crop {
-            let mut shift = |side: usize| {
-                let most = (side / 8).max(1).min(side - 1);
-                stream.below(2 * most + 1) as isize - most as isize
-            };
-            (change.down, change.right) = (shift(shape.height), shift(shape.width));
-        }
-        change
-    }
-}
-
-/// Writes row `index` of the inputs, normalised and changed, into a network's input.
-pub fn fill(inputs: Inputs, index: usize, normal: &Normal, grid: &Grid, change: Change, out: &mut [f32]) {
-    let n = grid.height * grid.width * grid.channels;
+/// Writes row `index` of the inputs, `channels` values a pixel, normalised and changed, into a network's input.
+pub fn fill(
+    inputs: Inputs,
+    index: usize,
+    channels: usize,
+    normal: &Normal,
+    grid: &Grid,
+    change: Change,
+    out: &mut [f32],
+) {
+    let n = grid.height * grid.width * channels;
     let at = index * n..(index + 1) * n;
     match inputs {
-        Inputs::Bytes(v) => write(&v[at], |x| f64::from(*x), normal, grid, change, out),
-        Inputs::Numbers(v) => write(&v[at], |x| f64::from(*x), normal, grid, change, out),
-        Inputs::Doubles(v) => write(&v[at], |x| *x, normal, grid, change, out),
+        Inputs::Bytes(v) => write(&v[at], |x| f64::from(*x), channels, normal, grid, change, out),
+        Inputs::Numbers(v) => write(&v[at], |x| f64::from(*x), channels, normal, grid, change, out),
+        Inputs::Doubles(v) => write(&v[at], |x| *x, channels, normal, grid, change, out),
     }
 }
 
 fn write<T>(
     image: &[T],
     number: impl Fn(&T) -> f64,
+    channels: usize,
     normal: &Normal,
     grid: &Grid,
     change: Change,
     out: &mut [f32],
 ) {
-    let (channels, pixels) = (grid.channels, grid.width);
+    let pixels = grid.width;
     for r in 0..grid.height {
         let out = &mut out[grid.row(r)];
         let from = r as isize - change.down;
@@ -197,24 +172,15 @@ fn write<T>(
             continue;
         }
         let row = &image[from as usize * pixels * channels..][..pixels * channels];
-        let pixel = |out: &mut [f32], x: &[T]| {
-            for (c, (out, x)) in out.iter_mut().zip(x).enumerate() {
-                *out = ((number(x) - normal.mean[c]) * normal.scale[c]) as f32;
-            }
-        };
-        if change == Change::default() {
-            for (out, x) in out.chunks_exact_mut(channels).zip(row.chunks_exact(channels)) {
-                pixel(out, x);
-            }
-            continue;
-        }
-        for (p, out) in out.chunks_exact_mut(channels).enumerate() {
-            let p = if change.flip { pixels - 1 - p } else { p } as isize;
-            let from = p - change.right;
-            if from < 0 || from >= pixels as isize {
+        for (p, out) in out.chunks_exact_mut(grid.channels).enumerate() {
+            let at = if change.flip { pixels - 1 - p } else { p } as isize - change.right;
+            if at < 0 || at >= pixels as isize || change.hides(r, p) {
                 out.fill(0.0);
-            } else {
-                pixel(out, &row[from as usize * channels..][..channels]);
+                continue;
+            }
+            let from = &row[at as usize * channels..][..channels];
+            for (c, (out, x)) in out.iter_mut().zip(from).enumerate() {
+                *out = ((number(x) - normal.mean[c]) * normal.scale[c]) as f32;
             }
         }
     }
@@ -249,13 +215,15 @@ mod tests {
         let mut out = vec![0.0; grid.size()];
         let image = Inputs::Bytes(&[9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6]);
         let mut rows = |change| {
-            fill(image, 1, &normal, &grid, change, &mut out);
+            fill(image, 1, 1, &normal, &grid, change, &mut out);
             [out[grid.row(0)].to_vec(), out[grid.row(1)].to_vec()].concat()
         };
         assert_eq!(rows(Change::default()), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         let flipped = Change { flip: true, ..Change::default() };
         assert_eq!(rows(flipped), [4.0, 2.0, 0.0, 10.0, 8.0, 6.0]);
-        let moved = Change { flip: false, down: 1, right: -1 };
+        let moved = Change { down: 1, right: -1, ..Change::default() };
         assert_eq!(rows(moved), [0.0, 0.0, 0.0, 2.0, 4.0, 0.0]);
+        let cut = Change { hole: [0, 1, 1, 3], ..Change::default() };
+        assert_eq!(rows(cut), [0.0, 0.0, 0.0, 6.0, 8.0, 10.0]);
     }
 }

@@ -1,21 +1,25 @@
 //! The neural engine: layers, gradients and the training loop. It knows neither Postgres nor the learner contract.
 //!
-//! - [`network`]: a network as its user describes it; [`plan`]: the same, ready to run.
-//! - [`data`]: images, their normalisation and augmentation. [`train`]: the training loop; [`optimizer`]: its steps.
-//!   [`score`]: outputs of a trained network. [`weights`]: first weights, and weights as safetensors.
+//! - [`network`]: a network as its user describes it, or by name ([`presets`]); [`plan`]: the same, ready to run.
+//! - [`data`]: images and their normalisation; [`augment`]: how they vary. [`train`]: the training loop; [`loss`]: what
+//!   it lowers; [`optimizer`]: its steps. [`score`]: outputs of a trained network. [`weights`]: first weights, and
+//!   weights as safetensors.
 //! - [`pass`]: a group of images forward and backward. [`kernels`]: the arithmetic, by kind of CPU.
 //!
 //! Results are the same, bit for bit, on any number of threads: images are dealt to a fixed number of lanes, and
 //! their sums are added in order.
 
+pub mod augment;
 mod buffer;
 pub mod data;
 mod kernels;
+pub mod loss;
 pub mod network;
 pub mod optimizer;
 mod parallel;
 mod pass;
 pub mod plan;
+pub mod presets;
 mod random;
 pub mod score;
 pub mod train;

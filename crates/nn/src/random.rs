@@ -34,6 +34,11 @@ impl Stream {
         (self.draw() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
+    /// A number in `0 .. 1`.
+    pub fn unit(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// Dropout: `y = x / (1 - rate)`, but zero with a probability of `rate`.
     pub fn thin(&mut self, rate: f32, x: &[f32], y: &mut [f32]) {
         let limit = (f64::from(rate) * (1u64 << 32) as f64) as u64;

@@ -1,20 +1,26 @@
 //! Outputs of a trained network, on the calling thread or, inside a rayon pool, on its threads.
 
-use crate::data::{self, Change, Inputs, Normal};
+use crate::augment::Change;
+use crate::data::{self, Inputs, Normal};
 use crate::kernels::Isa;
-use crate::pass::{self, Workspace};
-use crate::plan::Plan;
+use crate::pass::{self, Batch, Pass, Prepared, Scratch, Workspace};
+use crate::plan::{Memory, Plan};
 use crate::{Error, Stop, parallel};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 /// A network ready to answer. Scratch is kept between calls, so that one row takes no memory.
 pub struct Predictor {
     plan: Plan,
+    /// Batch norms folded into convolutions.
+    folded: Plan,
     normal: Normal,
     weights: Vec<f32>,
+    prepared: Vec<Prepared>,
+    norms: Vec<Batch>,
+    memory: Arc<Memory>,
     isa: Isa,
-    work: Mutex<Vec<Workspace>>,
+    work: Mutex<Vec<(Workspace, Scratch)>>,
 }
 
 impl Predictor {
@@ -26,7 +32,13 @@ impl Predictor {
         if weights.len() != plan.weights || !normal.is_valid(plan.network.input.channels) {
             return Err(Error::Corrupt("the weights or the normalisation are not this network's".into()));
         }
-        Ok(Predictor { plan, normal, weights, isa: Isa::detect(), work: Mutex::default() })
+        let isa = Isa::detect();
+        let (folded, weights) = plan.folded(&weights);
+        let (mut prepared, mut norms) = (vec![], vec![]);
+        pass::prepare(&folded, isa, &weights, false, &mut prepared);
+        pass::recall(&folded, &weights, true, &mut norms);
+        let memory = Arc::new(Memory::new(&folded, false));
+        Ok(Predictor { plan, folded, normal, weights, prepared, norms, memory, isa, work: Mutex::default() })
     }
 
     /// The network.
@@ -45,7 +57,7 @@ impl Predictor {
             let message = format!("{} input values for {rows} rows of {size}", inputs.len());
             return Err(Error::Data(message));
         }
-        let group = pass::group(&self.plan, false);
+        let group = pass::group(&self.memory);
         if rows <= group || rayon::current_thread_index().is_none() {
             let mut groups = out.chunks_mut(group * width).enumerate();
             return self
@@ -58,10 +70,11 @@ impl Predictor {
         results.into_iter().collect()
     }
 
-    fn with_work<R>(&self, run: impl FnOnce(&mut Workspace) -> R) -> R {
+    fn with_work<R>(&self, run: impl FnOnce(&mut (Workspace, Scratch)) -> R) -> R {
         let free = self.work.lock().ok().and_then(|mut free| free.pop());
-        let mut work =
-            free.unwrap_or_else(|| Workspace::new(&self.plan, pass::group(&self.plan, false), false));
+        let mut work = free.unwrap_or_else(|| {
+            (Workspace::new(&self.memory, pass::group(&self.memory)), Scratch::new(&self.folded, false))
+        });
         let result = run(&mut work);
         if let Ok(mut free) = self.work.lock() {
             free.push(work);
@@ -71,24 +84,48 @@ impl Predictor {
 
     fn group(
         &self,
-        work: &mut Workspace,
+        (work, scratch): &mut (Workspace, Scratch),
         inputs: Inputs,
         first: usize,
         out: &mut [f64],
     ) -> Result<(), Error> {
-        let (plan, width) = (&self.plan, self.plan.outputs());
+        let (plan, width) = (&self.folded, self.plan.outputs());
         let n = out.len() / width;
         for i in 0..n {
-            let grid = &plan.tensors[0].value;
-            data::fill(inputs, first + i, &self.normal, grid, Change::default(), work.input(plan, i));
+            let grid = plan.tensors[0].value;
+            let channels = plan.network.input.channels;
+            data::fill(
+                inputs,
+                first + i,
+                channels,
+                &self.normal,
+                &grid,
+                Change::default(),
+                work.input(plan, i),
+            );
         }
         // A batch to score is short; the caller stops between batches.
         let go = AtomicBool::new(false);
-        work.forward(plan, self.isa, &self.weights, n, None, Stop(&go))?;
-        let (values, _) = work.outputs(plan, n);
-        for (out, z) in out.chunks_exact_mut(width).zip(values.chunks_exact(values.len() / n)) {
-            for (out, z) in out.iter_mut().zip(z) {
-                *out = f64::from(*z);
+        let cx = Pass {
+            plan,
+            isa: self.isa,
+            weights: &self.weights,
+            prepared: &self.prepared,
+            norms: &self.norms,
+            dropout: None,
+            stop: Stop(&go),
+        };
+        work.forward(&cx, 0..plan.nodes.len(), n, scratch)?;
+        let (last, places) = (plan.output(), plan.output().places());
+        let values = work.values(plan, plan.tensors.len() - 1, n);
+        // An embedding may be an image: pixel by pixel, channel by channel.
+        for (out, image) in out.chunks_exact_mut(width).zip(values.chunks_exact(last.value.size())) {
+            let rows = (0..last.value.height)
+                .flat_map(|r| image[last.value.row(r)].chunks_exact(last.value.channels));
+            for (out, pixel) in out.chunks_exact_mut(places.len()).zip(rows) {
+                for (out, place) in out.iter_mut().zip(&places) {
+                    *out = f64::from(pixel[*place as usize]);
+                }
             }
         }
         Ok(())

@@ -3,25 +3,23 @@
 //! Called by a learner, once an epoch, with the weights to start from. A batch is dealt to lanes, whose number
 //! depends on the batch alone; each lane takes its images in order through the network on one thread, and
 //! the lanes' gradients are added in order. So results are the same on any number of threads.
+//!
+//! A batch goes through the network in phases, which end where a batch norm needs all lanes. Without batch norms
+//! there is one phase, forward and backward, and a lane takes as many images through it at once as the cache holds;
+//! else a lane keeps all its images from phase to phase.
 
+use crate::augment::{Augment, Change};
 use crate::buffer::Buffer;
-use crate::data::{self, Augment, Change, Inputs, Normal};
-use crate::kernels::{self, BLOCK, Isa};
-use crate::optimizer::{self, Optimizer, Schedule, Weights};
-use crate::pass::{self, Workspace};
-use crate::plan::{Op, Plan};
+use crate::data::{self, Inputs, Normal};
+use crate::kernels::{self, BLOCK, Isa, Rows as Pixels, Window};
+pub use crate::loss::Loss;
+use crate::optimizer::{self, Optimizer, Schedule, Update, Weights};
+use crate::pass::{self, Batch, Gathered, Kept, Pass, Prepared, Scratch, Sums, Workspace};
+use crate::plan::{Conv, Memory, Op, Plan};
 use crate::random::Stream;
 use crate::{Error, Stop, parallel};
-use std::sync::Mutex;
-
-/// What the outputs are trained for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// Softmax and cross-entropy: one output a class, targets are class numbers.
-    CrossEntropy,
-    /// The squared distance of the one output to the target.
-    Squared,
-}
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 /// How a network is trained.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +34,10 @@ pub struct Options {
     pub schedule: Schedule,
     /// L2 penalty, on all weights and biases.
     pub weight_decay: f64,
+    /// The length that longer gradients are cut to; 0 for none.
+    pub clip: f64,
+    /// The share of the weights' moving average that stays at each step; 0 where none is kept.
+    pub average: f64,
     /// Rows a step.
     pub batch_size: usize,
     /// Epochs that the training will have in all, for the schedule.
@@ -51,7 +53,7 @@ pub struct Options {
 pub struct Rows<'a> {
     /// Their inputs.
     pub inputs: Inputs<'a>,
-    /// Their targets: class numbers, or values.
+    /// Their targets, as many a row as the loss takes: a class number, or values.
     pub targets: &'a [f32],
     /// Their weights, 1 on average; none where all are 1.
     pub weights: Option<&'a [f32]>,
@@ -68,19 +70,58 @@ pub struct Found {
     pub weight: f64,
 }
 
-/// A dense layer's inputs and output gradients, for all images of a lane.
-struct Kept {
-    op: usize,
-    inputs: Buffer,
-    grads: Buffer,
+impl Found {
+    fn add(&mut self, other: Found) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.weight += other.weight;
+    }
 }
 
 /// A fixed share of every batch, with sums of its own.
 struct Lane {
     sums: Buffer,
     kept: Vec<Kept>,
+    /// All its images, where they meet others between phases.
+    work: Option<Workspace>,
+    gathered: Gathered,
     images: usize,
     found: Found,
+}
+
+/// Nodes to go through in one piece: forward, and backward from the first on.
+#[derive(Debug, Clone, PartialEq)]
+struct Phase {
+    forward: Range<usize>,
+    backward: Range<usize>,
+    /// Whether it is the first, which takes the images in.
+    begins: bool,
+    /// Whether the loss lies between.
+    turns: bool,
+    /// The batch norm whose sums the lanes gather at the end: of values after a forward piece, of gradients after
+    /// a backward one.
+    meets: Option<usize>,
+}
+
+fn phases(plan: &Plan) -> Vec<Phase> {
+    let (meetings, n) = (plan.meetings(), plan.nodes.len());
+    let mut phases = vec![];
+    let mut from = 0;
+    for meeting in &meetings {
+        let (forward, begins) = (from..*meeting, phases.is_empty());
+        phases.push(Phase { forward, backward: 0..0, begins, turns: false, meets: Some(*meeting) });
+        from = *meeting;
+    }
+    let last = meetings.last().map_or(0, |m| m + 1);
+    let (meets, begins) = (meetings.last().copied(), phases.is_empty());
+    phases.push(Phase { forward: from..n, backward: last..n, begins, turns: true, meets });
+    for i in (0..meetings.len()).rev() {
+        let from = if i > 0 { meetings[i - 1] + 1 } else { 0 };
+        let meets = if i > 0 { Some(meetings[i - 1]) } else { None };
+        let backward = from..meetings[i] + 1;
+        phases.push(Phase { forward: 0..0, backward, begins: false, turns: false, meets });
+    }
+    phases
 }
 
 /// Everything that training needs, allocated once.
@@ -89,32 +130,41 @@ pub struct Trainer {
     normal: Normal,
     options: Options,
     isa: Isa,
-    group: usize,
-    /// Weights turned round, by operation, for the gradients of inputs.
-    turned: Vec<Buffer>,
+    memory: Arc<Memory>,
+    phases: Vec<Phase>,
+    prepared: Vec<Prepared>,
+    norms: Vec<Batch>,
     lanes: Vec<Lane>,
+    /// Workspaces, where lanes do not keep their own, and scratch: one of each a thread.
     work: Mutex<Vec<Workspace>>,
+    scratch: Mutex<Vec<Scratch>>,
     grads: Buffer,
     order: Vec<u32>,
 }
 
-/// Lanes of a batch: 8 images or more each, at most 16.
-fn lanes(batch: usize) -> usize {
-    batch.div_ceil(8).clamp(1, 16)
+/// Lanes of a batch: 8 images or more each, 16 where weights are many, since each lane has sums of its own.
+fn lanes(plan: &Plan, batch: usize) -> usize {
+    let images = if plan.summed > 1 << 20 { 16 } else { 8 };
+    batch.div_ceil(images).clamp(1, 16)
+}
+
+/// Convolutions whose weights' gradients wait for the batch, with the size of their input and output.
+fn late(plan: &Plan) -> impl Iterator<Item = (usize, &Conv, usize, usize)> {
+    let late = plan.convolutions().filter(|(_, c)| c.late);
+    late.map(|(i, c)| (i, c, c.weights.k, plan.tensors[i + 1].grad.channels))
 }
 
 /// Bytes that a trainer takes on so many threads, beside the rows and the weights.
 pub fn memory(plan: &Plan, batch: usize, threads: usize) -> u64 {
-    let dense: usize = plan
-        .ops
-        .iter()
-        .enumerate()
-        .filter(|(_, op)| matches!(op, Op::Dense { .. }))
-        .map(|(i, _)| plan.tensors[i].value.size() + plan.tensors[i + 1].grad.size())
-        .sum();
-    let work = plan.values() * 2 * pass::group(plan, true) * threads;
-    let sums = plan.conv_weights * lanes(batch) + dense * (batch + 16) + 2 * plan.weights;
-    4 * (work + sums) as u64
+    let memory = Memory::new(plan, true);
+    let n = lanes(plan, batch);
+    let threads = threads.clamp(1, n);
+    let images =
+        if plan.meetings().is_empty() { pass::group(&memory) * threads } else { batch.div_ceil(n) * n };
+    let kept: usize = late(plan).map(|(_, _, k, outputs)| (k + outputs) * batch.div_ceil(n) * n).sum();
+    let sums = plan.summed * n + plan.weights;
+    let scratch = Scratch::len(plan, true) * threads + pass::prepared_len(plan, true);
+    4 * (memory.image() * images + kept + sums + scratch) as u64
 }
 
 impl Trainer {
@@ -126,30 +176,38 @@ impl Trainer {
     /// The same on a certain kind of CPU.
     pub fn with_isa(plan: &Plan, normal: Normal, options: Options, isa: Isa) -> Trainer {
         let batch = options.batch_size.max(1);
-        let n = lanes(batch);
+        let n = lanes(plan, batch);
         let most = batch.div_ceil(n);
-        let dense = plan.ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Dense { .. }));
-        let dense: Vec<usize> = dense.map(|(i, _)| i).collect();
-        let kept = |op: usize| Kept {
-            op,
-            inputs: Buffer::new(plan.tensors[op].value.size() * most),
-            grads: Buffer::new(plan.tensors[op + 1].grad.size() * most),
+        let memory = Arc::new(Memory::new(plan, true));
+        let phases = phases(plan);
+        let kept = || {
+            late(plan).map(|(node, _, k, outputs)| Kept {
+                node,
+                inputs: Buffer::new(k * most),
+                grads: Buffer::new(outputs * most),
+            })
         };
         let lane = || Lane {
-            sums: Buffer::new(plan.conv_weights),
-            kept: dense.iter().map(|op| kept(*op)).collect(),
+            sums: Buffer::new(plan.summed),
+            kept: kept().collect(),
+            work: (phases.len() > 1).then(|| Workspace::new(&memory, most)),
+            gathered: Gathered::default(),
             images: 0,
             found: Found::default(),
         };
+        let lanes = (0..n).map(|_| lane()).collect();
         Trainer {
             plan: plan.clone(),
             normal,
             options,
             isa,
-            group: pass::group(plan, true),
-            turned: (0..plan.ops.len()).map(|i| Buffer::new(pass::turned_len(plan, i))).collect(),
-            lanes: (0..n).map(|_| lane()).collect(),
+            memory,
+            phases,
+            prepared: vec![],
+            norms: vec![],
+            lanes,
             work: Mutex::default(),
+            scratch: Mutex::default(),
             grads: Buffer::new(plan.weights),
             order: vec![],
         }
@@ -166,8 +224,7 @@ impl Trainer {
         epoch: usize,
         stop: Stop,
     ) -> Result<Found, Error> {
-        self.check(weights, rows)?;
-        let n = rows.targets.len();
+        let n = self.check(weights, rows)?;
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         order.extend(0..n as u32);
@@ -176,46 +233,74 @@ impl Trainer {
         let mut found = Found::default();
         for (b, batch) in order.chunks(self.options.batch_size).enumerate() {
             let sums = self.gradient(&weights.values, rows, batch, (epoch, b), stop)?;
+            let diverged = |what: &str| {
+                let epoch = epoch + 1;
+                Error::Data(format!("the training diverged in epoch {epoch}: its {what} no longer finite"))
+            };
             if !sums.loss.is_finite() {
-                let at =
-                    format!("the training diverged in epoch {}: its loss is no longer finite", epoch + 1);
-                return Err(Error::Data(at));
+                return Err(diverged("loss is"));
             }
-            found.loss += sums.loss;
-            found.correct += sums.correct;
-            found.weight += sums.weight;
+            found.add(sums);
             let o = &self.options;
             let done = (epoch as f64 + b as f64 / batches as f64) / o.epochs.max(1) as f64;
-            let rate = (o.learning_rate * o.schedule.at(done)) as f32;
-            optimizer::step(self.isa, o.optimizer, rate, o.weight_decay as f32, weights, &self.grads);
+            let update = Update {
+                optimizer: o.optimizer,
+                rate: (o.learning_rate * o.schedule.at(done)) as f32,
+                decay: o.weight_decay as f32,
+                clip: o.clip as f32,
+                average: o.average as f32,
+            };
+            optimizer::step(self.isa, &self.plan, update, weights, &mut self.grads);
+            self.remember(weights);
+            // A relu makes a zero of what is no number, so that the loss alone does not tell.
+            if b + 1 == batches && !weights.values.iter().all(|w| w.is_finite()) {
+                return Err(diverged("weights are"));
+            }
         }
         self.order = order;
         Ok(found)
     }
 
-    fn check(&self, weights: &Weights, rows: Rows) -> Result<(), Error> {
-        let n = rows.targets.len();
-        let outputs = self.plan.outputs();
-        let fits = weights.values.len() == self.plan.weights
-            && weights.first.len() == self.plan.weights
-            && (weights.second.len() == self.plan.weights
-                || matches!(self.options.optimizer, Optimizer::Sgd { .. }))
-            && rows.inputs.len() == n * self.plan.network.input.len()
+    /// Moves the running means and variances of batch norms.
+    fn remember(&self, weights: &mut Weights) {
+        for (node, batch) in self.plan.nodes.iter().zip(&self.norms) {
+            if let Op::BatchNorm { norm, running, momentum, frozen: false } = node.op {
+                batch.remember(&norm, running, momentum, &mut weights.values);
+            }
+        }
+        if !weights.average.is_empty() {
+            let running = self.plan.trained..;
+            weights.average[running.clone()].copy_from_slice(&weights.values[running]);
+        }
+    }
+
+    /// The number of rows, which all fit.
+    fn check(&self, weights: &Weights, rows: Rows) -> Result<usize, Error> {
+        let (outputs, loss, plan) = (self.plan.outputs(), self.options.loss, &self.plan);
+        let size = plan.network.input.len();
+        let n = rows.inputs.len() / size;
+        let len = |v: &[f32], none: bool| v.len() == plan.weights || (none && v.is_empty());
+        let fits = len(&weights.values, false)
+            && len(&weights.first, false)
+            && len(&weights.second, matches!(self.options.optimizer, Optimizer::Sgd { .. }))
+            && len(&weights.average, self.options.average == 0.0)
+            && rows.inputs.len() == n * size
+            && rows.targets.len() == n * loss.targets(outputs)
             && rows.weights.is_none_or(|w| w.len() == n)
             && u32::try_from(n).is_ok()
-            && self.normal.is_valid(self.plan.network.input.channels)
-            && (self.options.loss == Loss::CrossEntropy || outputs == 1)
+            && self.normal.is_valid(plan.network.input.channels)
+            && plan.output().shape.is_flat()
             && self.options.batch_size > 0;
         if !fits {
             return Err(Error::Data("the rows, weights or options do not fit the network".into()));
         }
         let known = |y: &f32| *y >= 0.0 && (*y as usize) < outputs && y.fract() == 0.0;
-        if self.options.loss == Loss::CrossEntropy && !rows.targets.iter().all(known) {
+        if loss.has_classes() && !rows.targets.iter().all(known) {
             return Err(Error::Data(format!(
                 "a target is not a class of the {outputs} that the network has"
             )));
         }
-        Ok(())
+        Ok(n)
     }
 
     /// The gradient of the mean loss of a batch, which stays in `self.grads`; the sums of its losses.
@@ -227,68 +312,71 @@ impl Trainer {
         at: (usize, usize),
         stop: Stop,
     ) -> Result<Found, Error> {
-        self.turn(weights);
-        let n = lanes(batch.len());
-        let mut shares: Vec<(&mut Lane, &[u32], usize)> = vec![];
-        for (i, lane) in self.lanes.iter_mut().take(n).enumerate() {
-            let (from, to) = (batch.len() * i / n, batch.len() * (i + 1) / n);
-            shares.push((lane, &batch[from..to], from));
-        }
-        let step = Step {
-            plan: &self.plan,
-            isa: self.isa,
-            options: &self.options,
-            normal: &self.normal,
-            turned: &self.turned,
-            weights,
-            rows,
-            at,
-            share: 1.0 / batch.len() as f32,
-            stop,
-        };
-        let (work, group) = (&self.work, self.group);
-        let results = parallel::each(&mut shares, |_, (lane, images, first)| {
-            let free = work.lock().ok().and_then(|mut free| free.pop());
-            let mut space = free.unwrap_or_else(|| Workspace::new(step.plan, group, true));
-            let result = step.lane(&mut space, lane, images, *first);
-            if let Ok(mut free) = work.lock() {
-                free.push(space);
+        pass::prepare(&self.plan, self.isa, weights, true, &mut self.prepared);
+        pass::recall(&self.plan, weights, false, &mut self.norms);
+        let n = lanes(&self.plan, batch.len()).min(self.lanes.len());
+        for phase in self.phases.clone() {
+            let mut shares: Vec<(&mut Lane, &[u32], usize)> = vec![];
+            for (i, lane) in self.lanes.iter_mut().take(n).enumerate() {
+                let (from, to) = (batch.len() * i / n, batch.len() * (i + 1) / n);
+                shares.push((lane, &batch[from..to], from));
             }
-            result
-        });
-        results.into_iter().collect::<Result<(), Error>>()?;
-        self.add_convolutions(n);
-        self.add_dense(n);
-        let mut found = Found::default();
-        for lane in &self.lanes[..n] {
-            found.loss += lane.found.loss;
-            found.correct += lane.found.correct;
-            found.weight += lane.found.weight;
+            let step = Step {
+                plan: &self.plan,
+                isa: self.isa,
+                options: &self.options,
+                normal: &self.normal,
+                prepared: &self.prepared,
+                norms: &self.norms,
+                weights,
+                rows,
+                batch,
+                at,
+                stop,
+            };
+            let (work, scratches, memory) = (&self.work, &self.scratch, &self.memory);
+            let results = parallel::each(&mut shares, |_, (lane, images, first)| {
+                let mut scratch = borrow(scratches, || Scratch::new(step.plan, true));
+                let kept = lane.work.take();
+                let keeps = kept.is_some();
+                let group = pass::group(memory);
+                let mut space = kept.unwrap_or_else(|| borrow(work, || Workspace::new(memory, group)));
+                let result = step.lane(&phase, &mut space, &mut scratch, lane, images, *first);
+                if keeps {
+                    lane.work = Some(space);
+                } else {
+                    give_back(work, space);
+                }
+                give_back(scratches, scratch);
+                result
+            });
+            results.into_iter().collect::<Result<(), Error>>()?;
+            self.meet(&phase, weights, n);
         }
+        self.add_lanes(n);
+        self.add_late(n);
+        let mut found = Found::default();
+        self.lanes[..n].iter().for_each(|lane| found.add(lane.found));
         Ok(found)
     }
 
-    /// Prepares the weights for the gradients of inputs.
-    fn turn(&mut self, weights: &[f32]) {
-        let plan = &self.plan;
-        let mut blocks: Vec<(usize, usize, &mut [f32])> = vec![];
-        for (op, turned) in self.turned.iter_mut().enumerate() {
-            let (taps, w) = match plan.ops[op] {
-                Op::Conv { kernel, weights, .. } => (kernel * kernel, weights),
-                Op::Dense { weights } => (1, weights),
-                _ => continue,
-            };
-            let len = taps * w.blocks * BLOCK * BLOCK;
-            blocks.extend(turned.chunks_mut(len).enumerate().map(|(b, out)| (op, b, out)));
+    /// Adds up what the lanes gathered for a batch norm.
+    fn meet(&mut self, phase: &Phase, weights: &[f32], n: usize) {
+        let Some(meeting) = phase.meets else { return };
+        let Op::BatchNorm { norm, .. } = &self.plan.nodes[meeting].op else { return };
+        let lanes = self.lanes[..n].iter().map(|l| &l.gathered);
+        if phase.backward.is_empty() && !phase.turns {
+            self.norms[meeting].measure(norm, weights, lanes);
+        } else {
+            self.norms[meeting].differentiate(norm, lanes, &mut self.grads);
         }
-        parallel::each(&mut blocks, |_, (op, block, out)| pass::turn(plan, *op, weights, *block, out));
     }
 
-    /// Adds the lanes' sums of convolutions, lane by lane.
-    fn add_convolutions(&mut self, n: usize) {
+    /// Adds the lanes' sums, lane by lane.
+    fn add_lanes(&mut self, n: usize) {
         const PIECE: usize = 1 << 12;
         let (lanes, isa) = (&self.lanes[..n], self.isa);
-        let mut pieces: Vec<&mut [f32]> = self.grads[..self.plan.conv_weights].chunks_mut(PIECE).collect();
+        let mut pieces: Vec<&mut [f32]> = self.grads[..self.plan.summed].chunks_mut(PIECE).collect();
         parallel::each(&mut pieces, |i, piece| {
             let at = i * PIECE..i * PIECE + piece.len();
             piece.copy_from_slice(&lanes[0].sums[at.clone()]);
@@ -298,34 +386,32 @@ impl Trainer {
         });
     }
 
-    /// The gradients of dense layers, from what the lanes kept, image by image.
-    fn add_dense(&mut self, n: usize) {
+    /// The gradients that waited for the batch, from what the lanes kept, image by image.
+    fn add_late(&mut self, n: usize) {
         let (plan, lanes, isa) = (&self.plan, &self.lanes[..n], self.isa);
-        let mut rest = &mut self.grads[plan.conv_weights..];
+        let mut rest = &mut self.grads[plan.summed..];
         let mut pieces: Vec<(usize, usize, &mut [f32])> = vec![];
         let mut biases: Vec<(usize, &mut [f32])> = vec![];
-        let dense = plan
-            .ops
-            .iter()
-            .filter_map(|op| if let Op::Dense { weights } = op { Some(weights) } else { None });
-        for (i, w) in dense.enumerate() {
+        for (i, (_, c, ..)) in late(plan).enumerate() {
+            let w = c.weights;
             let (values, more) = rest.split_at_mut(w.weights().len());
             let (bias, more) = more.split_at_mut(w.bias().len());
             rest = more;
-            biases.push((i, bias));
+            if w.bias {
+                biases.push((i, bias));
+            }
             // Two blocks are a vector tile's width.
             pieces.extend(values.chunks_mut(2 * w.k * BLOCK).enumerate().map(|(b, out)| (i, 2 * b, out)));
         }
         parallel::each(&mut pieces, |_, (i, block, out)| {
             out.fill(0.0);
-            for lane in lanes {
+            for lane in lanes.iter().filter(|l| l.images > 0) {
                 let kept = &lane.kept[*i];
-                let Op::Dense { weights: w } = plan.ops[kept.op] else { return };
-                let window = pass::dense_window(w, lane.images);
-                let inputs = kernels::Rows { values: &kept.inputs, stride: 0, step: w.k };
+                let Op::Conv(Conv { weights: w, .. }) = plan.nodes[kept.node].op else { return };
+                let inputs = Pixels { values: &kept.inputs, stride: 0, step: w.k };
                 let grads = &kept.grads[*block * BLOCK..];
-                let grads = kernels::Rows { values: grads, stride: 0, step: w.blocks * BLOCK };
-                kernels::weight_grad(isa, inputs, window, grads, 1, out);
+                let grads = Pixels { values: grads, stride: 0, step: w.blocks * BLOCK };
+                kernels::weight_grad(isa, inputs, Window::points(lane.images, w.k, w.k), grads, 1, out);
             }
         });
         for (i, bias) in biases {
@@ -337,87 +423,189 @@ impl Trainer {
     }
 }
 
+/// One of what threads share, or a new one where all are in use.
+fn borrow<T>(shared: &Mutex<Vec<T>>, new: impl FnOnce() -> T) -> T {
+    shared.lock().ok().and_then(|mut free| free.pop()).unwrap_or_else(new)
+}
+
+fn give_back<T>(shared: &Mutex<Vec<T>>, item: T) {
+    if let Ok(mut free) = shared.lock() {
+        free.push(item);
+    }
+}
+
 /// What all lanes of a step share.
 struct Step<'a> {
     plan: &'a Plan,
     isa: Isa,
     options: &'a Options,
     normal: &'a Normal,
-    turned: &'a [Buffer],
+    prepared: &'a [Prepared],
+    norms: &'a [Batch],
     weights: &'a [f32],
     rows: Rows<'a>,
+    batch: &'a [u32],
     /// Epoch and batch.
     at: (usize, usize),
-    /// The share of a row in the mean loss.
-    share: f32,
     stop: Stop<'a>,
 }
 
 impl Step<'_> {
-    /// Takes a lane's images, the first of which is number `first` of the batch, forward and backward.
-    fn lane(&self, work: &mut Workspace, lane: &mut Lane, images: &[u32], first: usize) -> Result<(), Error> {
-        let (plan, o) = (self.plan, self.options);
-        lane.sums.fill(0.0);
-        lane.found = Found::default();
-        lane.images = 0;
-        let place = |image: usize, use_: u64| {
-            Stream::new(o.seed, [1 + self.at.0 as u64, ((self.at.1 as u64) << 32) | image as u64, use_])
-        };
+    /// The random stream of an image of the batch, for one use.
+    fn stream(&self, image: usize, use_: u64) -> Stream {
+        let (epoch, batch) = (1 + self.at.0 as u64, self.at.1 as u64);
+        Stream::new(self.options.seed, [epoch, (batch << 32) | image as u64, use_])
+    }
+
+    /// Takes a lane's images, the first of which is number `first` of the batch, through a phase.
+    fn lane(
+        &self,
+        phase: &Phase,
+        work: &mut Workspace,
+        scratch: &mut Scratch,
+        lane: &mut Lane,
+        images: &[u32],
+        first: usize,
+    ) -> Result<(), Error> {
+        if phase.begins {
+            lane.sums.fill(0.0);
+            (lane.found, lane.images) = (Found::default(), images.len());
+        }
+        scratch.clear(phase.backward.clone());
         for (g, group) in images.chunks(work.images()).enumerate() {
-            let (n, first) = (group.len(), first + g * work.images());
-            for (i, row) in group.iter().enumerate() {
-                self.stop.check()?;
-                let change = if o.augment == Augment::default() {
-                    Change::default()
+            let (n, kept) = (group.len(), g * work.images());
+            let first = first + kept;
+            let dropout = |image: usize, layer: usize| self.stream(first + image, layer as u64);
+            let cx = Pass {
+                plan: self.plan,
+                isa: self.isa,
+                weights: self.weights,
+                prepared: self.prepared,
+                norms: self.norms,
+                dropout: Some(&dropout),
+                stop: self.stop,
+            };
+            if phase.begins {
+                self.fill(work, group, first)?;
+            }
+            work.forward(&cx, phase.forward.clone(), n, scratch)?;
+            if phase.turns {
+                self.turn(work, lane, group, first);
+            }
+            let mut sums = Sums { images: &mut lane.sums, kept: &mut lane.kept, first: kept };
+            work.backward(&cx, phase.backward.clone(), n, &mut sums, scratch)?;
+            if let Some(meeting) = phase.meets {
+                let from = self.plan.nodes[meeting].inputs[0];
+                let values = (&self.plan.tensors[from], work.values(self.plan, from, n));
+                if phase.backward.is_empty() && !phase.turns {
+                    lane.gathered.values(self.isa, values);
                 } else {
-                    o.augment.draw(plan.network.input, &mut place(first + i, u64::MAX))
-                };
-                let grid = &plan.tensors[0].value;
-                data::fill(self.rows.inputs, *row as usize, self.normal, grid, change, work.input(plan, i));
+                    let grads = (&self.plan.tensors[meeting + 1], work.grads(self.plan, meeting + 1, n));
+                    lane.gathered.grads(self.isa, &self.norms[meeting], values, grads);
+                }
             }
-            let dropout = |image: usize, layer: usize| place(first + image, layer as u64);
-            work.forward(plan, self.isa, self.weights, n, Some(&dropout), self.stop)?;
-            let (outputs, grads) = work.outputs(plan, n);
-            let width = outputs.len() / n;
-            for (i, row) in group.iter().enumerate() {
-                let (z, dz) = (&outputs[i * width..][..width], &mut grads[i * width..][..width]);
-                let weight = self.rows.weights.map_or(1.0, |w| w[*row as usize]);
-                let target = self.rows.targets[*row as usize];
-                let (loss, correct) = loss(o.loss, &z[..plan.outputs()], target, weight * self.share, dz);
-                lane.found.loss += loss * f64::from(weight);
-                lane.found.correct += if correct { f64::from(weight) } else { 0.0 };
-                lane.found.weight += f64::from(weight);
+        }
+        scratch.settle(self.plan, self.isa, phase.backward.clone(), &mut lane.sums);
+        Ok(())
+    }
+
+    /// Writes the inputs of a group.
+    fn fill(&self, work: &mut Workspace, group: &[u32], first: usize) -> Result<(), Error> {
+        let (input, augment) = (self.plan.network.input, self.options.augment);
+        let grid = self.plan.tensors[0].value;
+        let mut other = vec![];
+        for (i, row) in group.iter().enumerate() {
+            self.stop.check()?;
+            let image = work.input(self.plan, i);
+            let write = |row: u32, change: Change, out: &mut [f32]| {
+                data::fill(self.rows.inputs, row as usize, input.channels, self.normal, &grid, change, out);
+            };
+            if augment == Augment::default() {
+                write(*row, Change::default(), image);
+                continue;
             }
-            work.backward(plan, self.isa, self.turned, n, &mut lane.sums, &dropout, self.stop)?;
-            for kept in &mut lane.kept {
-                let (x, dy) = work.dense(plan, kept.op, n);
-                kept.inputs[lane.images * x.len() / n..][..x.len()].copy_from_slice(x);
-                kept.grads[lane.images * dy.len() / n..][..dy.len()].copy_from_slice(dy);
+            let mut stream = self.stream(first + i, u64::MAX);
+            write(*row, augment.draw(input, &mut stream), image);
+            let (partner, share) = self.partner(first + i);
+            if share < 1.0 {
+                other.resize(grid.size(), 0.0);
+                write(partner, augment.draw(input, &mut stream), &mut other);
+                for (x, y) in image.iter_mut().zip(&other) {
+                    *x = share * *x + (1.0 - share) * y;
+                }
             }
-            lane.images += n;
         }
         Ok(())
     }
+
+    /// The row that an image of the batch is mixed with, and the share that it keeps.
+    fn partner(&self, image: usize) -> (u32, f32) {
+        let (partner, share) =
+            self.options.augment.mix(self.batch.len(), &mut self.stream(image, u64::MAX - 1));
+        (self.batch[partner], share)
+    }
+
+    /// From the outputs of a group to their gradients.
+    fn turn(&self, work: &mut Workspace, lane: &mut Lane, group: &[u32], first: usize) {
+        let (plan, loss) = (self.plan, self.options.loss);
+        let (k, n) = (plan.outputs(), group.len());
+        let each = loss.targets(k);
+        let target = |row: u32| &self.rows.targets[row as usize * each..][..each];
+        let places = plan.output().order.clone();
+        let (outputs, grads) = work.outputs(plan, n);
+        let width = outputs.len() / n;
+        let (mut gathered, mut gradient) = (vec![0.0f32; k], vec![0.0f32; k]);
+        for (i, row) in group.iter().enumerate() {
+            let (z, dz) = (&outputs[i * width..][..width], &mut grads[i * width..][..width]);
+            let weight = self.rows.weights.map_or(1.0, |w| w[*row as usize]);
+            let share = weight / self.batch.len() as f32;
+            let at = |j: usize| places.as_ref().map_or(j, |p| p[j] as usize);
+            gathered.iter_mut().enumerate().for_each(|(j, v)| *v = z[at(j)]);
+            gradient.fill(0.0);
+            let (partner, own) = self.partner(first + i);
+            let mut value = f64::from(own) * loss.add(&gathered, target(*row), share * own, &mut gradient);
+            if own < 1.0 {
+                let rest = 1.0 - own;
+                value += f64::from(rest) * loss.add(&gathered, target(partner), share * rest, &mut gradient);
+            }
+            dz.fill(0.0);
+            gradient.iter().enumerate().for_each(|(j, v)| dz[at(j)] = *v);
+            if plan.output().relu {
+                dz.iter_mut().zip(z).for_each(|(d, z)| *d = if *z > 0.0 { *d } else { 0.0 });
+            }
+            lane.found.loss += value * f64::from(weight);
+            lane.found.correct +=
+                if loss.is_right(&gathered, target(*row)) { f64::from(weight) } else { 0.0 };
+            lane.found.weight += f64::from(weight);
+        }
+    }
 }
 
-/// The loss of one row and whether its answer is right; `dz` is the gradient, times `share`.
-fn loss(loss: Loss, z: &[f32], target: f32, share: f32, dz: &mut [f32]) -> (f64, bool) {
-    match loss {
-        Loss::Squared => {
-            let error = z[0] - target;
-            dz[0] = 2.0 * error * share;
-            (f64::from(error) * f64::from(error), false)
-        }
-        Loss::CrossEntropy => {
-            let class = target as usize;
-            let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = z.iter().map(|z| f64::from(z - most).exp()).sum();
-            for (dz, z) in dz.iter_mut().zip(z) {
-                *dz = (f64::from(z - most).exp() / sum) as f32 * share;
-            }
-            dz[class] -= share;
-            let right = z.iter().position(|z| *z == most) == Some(class);
-            (sum.ln() - f64::from(z[class] - most), right)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Network, Shape};
+
+    #[test]
+    fn phases_cover_every_node_once_each_way() {
+        let norm = r#"{"type":"batch_norm"}"#;
+        let conv = r#"{"type":"conv2d","filters":4}"#;
+        for json in [
+            format!("[{conv}]"),
+            format!("[{norm},{conv}]"),
+            format!(
+                r#"[{conv},{norm},{{"type":"residual","layers":[{conv},{norm}],"shortcut":[{conv},{norm}]}}]"#
+            ),
+        ] {
+            let plan = Plan::new(&Network::from_json(Shape::new(6, 6, 2), &json, 3).unwrap()).unwrap();
+            let (phases, n) = (phases(&plan), plan.nodes.len());
+            assert_eq!(
+                phases.iter().flat_map(|p| p.forward.clone()).collect::<Vec<_>>(),
+                (0..n).collect::<Vec<_>>()
+            );
+            let back = phases.iter().flat_map(|p| p.backward.clone().rev()).collect::<Vec<_>>();
+            assert_eq!(back, (0..n).rev().collect::<Vec<_>>());
+            assert_eq!(phases.len(), 1 + 2 * plan.meetings().len());
         }
     }
 }

@@ -1,71 +1,98 @@
 //! Weights: their first values, and their exchange as safetensors under the names and in the order of PyTorch's
-//! `state_dict` of the same `nn.Sequential`: `0.weight` as (out, in, row, column) for a convolution and (out, in)
-//! for a dense layer, where an image counts channel by channel after a flatten; `0.bias`.
+//! `state_dict`, where a layer's name is that of its module: `3.weight` as (out, in / groups, row, column) for a
+//! convolution, (out, in, place) for one of a series and (out, in) for a dense layer, where an image counts channel by
+//! channel after a flatten; `3.bias`; `weight` and `bias` of norms, and `running_mean` and `running_var` of batch norms.
 
 use crate::Error;
-use crate::kernels::BLOCK;
-use crate::plan::{Op, Plan, Weights};
+use crate::network::Kind;
+use crate::plan::{Op, Plan, Route};
 use crate::random::Stream;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use std::collections::HashMap;
 
-/// A layer's weights, with the shape of its input where that was an image.
+/// A tensor: its name, its shape in PyTorch, and where each of its values lies in ours.
 struct Place {
-    weights: Weights,
-    /// The shape in PyTorch.
+    name: String,
     shape: Vec<usize>,
-    /// Where (output, position in PyTorch's order) lies within a block row: `k`.
-    kernel: Vec<usize>,
+    at: Vec<usize>,
+    first: First,
 }
 
-/// All layers with weights. `kernel[j]` is our `k` of PyTorch's `j`-th value of an output.
-fn places(plan: &Plan) -> impl Iterator<Item = Place> + '_ {
-    plan.ops.iter().enumerate().filter_map(|(i, op)| {
-        let (input, outputs) = (&plan.tensors[i], plan.tensors[i + 1].shape.channels);
-        let channels = input.shape.channels;
-        match *op {
-            Op::Conv { kernel, weights, .. } => {
-                let taps = kernel * kernel;
-                let order = (0..channels * taps).map(|j| (j % taps) * input.value.channels + j / taps);
-                let shape = vec![outputs, channels, kernel, kernel];
-                Some(Place { weights, shape, kernel: order.collect() })
-            }
-            Op::Dense { weights } => {
-                let order = match input.was {
-                    Some(image) => {
-                        let pixels = image.height * image.width;
-                        let padded = weights.k / pixels;
-                        (0..channels).map(|j| (j % pixels) * padded + j / pixels).collect()
-                    }
-                    None => (0..channels).collect(),
+/// What the first values are.
+enum First {
+    /// Uniform with that limit, from the stream of that number.
+    Uniform(f32, u64),
+    Constant(f32),
+}
+
+/// All tensors, in the order of the layers.
+fn places(plan: &Plan) -> Vec<Place> {
+    let mut places = vec![];
+    let series =
+        |name: &str| plan.lines.iter().any(|l| l.name == name && matches!(l.layer.kind, Kind::Conv1d { .. }));
+    for (i, node) in plan.nodes.iter().enumerate() {
+        let input = &plan.tensors[node.inputs[0]];
+        let mut add = |name: &str, shape: Vec<usize>, at: Vec<usize>, first: First| {
+            places.push(Place { name: format!("{}.{name}", node.name), shape, at, first });
+        };
+        match &node.op {
+            Op::Conv(c) => {
+                let (w, taps) = (&c.weights, c.taps());
+                let each = if c.route == Route::Depthwise { 1 } else { input.shape.channels / w.groups };
+                let channels = if w.groups == 1 && c.route != Route::Depthwise {
+                    input.places()
+                } else {
+                    (0..each as u32).collect()
                 };
-                Some(Place { weights, shape: vec![outputs, channels], kernel: order })
+                let kernel = |j: usize| (j % taps) * c.inputs + channels[j / taps] as usize;
+                let at = (0..w.outputs).flat_map(|o| (0..each * taps).map(move |j| (o, j)));
+                let at = at.map(|(o, j)| w.place(o, kernel(j))).collect();
+                let mut shape = vec![w.outputs, each];
+                if series(&node.name) {
+                    shape.push(taps);
+                } else if !c.dense {
+                    shape.extend(c.kernel);
+                }
+                // He et al. 2015 before a relu or the like; of Glorot's kind at the end.
+                let gain = if i + 1 == plan.nodes.len() { 1.0 } else { 6.0 };
+                let limit = (gain / w.fan_in as f32).sqrt();
+                add("weight", shape, at, First::Uniform(limit, i as u64));
+                if w.bias {
+                    let at = w.bias().take(w.outputs).collect();
+                    add("bias", vec![w.outputs], at, First::Constant(0.0));
+                }
             }
-            _ => None,
+            Op::BatchNorm { norm, running, .. } => {
+                let at = |first: usize| input.places().iter().map(|p| first + *p as usize).collect();
+                let shape = || vec![input.shape.channels];
+                add("weight", shape(), at(norm.at), First::Constant(1.0));
+                add("bias", shape(), at(norm.at + norm.width), First::Constant(0.0));
+                add("running_mean", shape(), at(*running), First::Constant(0.0));
+                add("running_var", shape(), at(running + norm.width), First::Constant(1.0));
+            }
+            Op::GroupNorm { norm, .. } => {
+                let at = |first: usize| input.places().iter().map(|p| first + *p as usize).collect();
+                let shape = || vec![input.shape.channels];
+                add("weight", shape(), at(norm.at), First::Constant(1.0));
+                add("bias", shape(), at(norm.at + norm.width), First::Constant(0.0));
+            }
+            _ => {}
         }
-    })
+    }
+    places
 }
 
-/// Where output `o`'s weight `k` lies.
-fn at(w: &Weights, o: usize, k: usize) -> usize {
-    w.at + (o / BLOCK * w.k + k) * BLOCK + o % BLOCK
-}
-
-/// First weights: uniform with the spread of He et al. 2015 before a relu, of Glorot's kind at the end; biases 0.
+/// First weights: uniform with the spread of He et al. 2015 before a relu, of Glorot's kind at the end; biases 0, norms
+/// that change nothing.
 pub fn first(plan: &Plan, seed: u64) -> Vec<f32> {
     let mut values = vec![0.0f32; plan.weights];
-    let last = plan.tensors.len() - 1;
     for place in places(plan) {
-        let w = place.weights;
-        let output = plan.ops.iter().position(
-            |op| matches!(op, Op::Conv { weights, .. } | Op::Dense { weights } if weights.layer == w.layer),
-        );
-        let gain = if output == Some(last - 1) { 1.0 } else { 6.0 };
-        let limit = (gain / w.fan_in as f32).sqrt();
-        let mut stream = Stream::new(seed, [u64::MAX, w.layer as u64, 0]);
-        for o in 0..place.shape[0] {
-            for k in &place.kernel {
-                values[at(&w, o, *k)] = limit * stream.symmetric();
+        match place.first {
+            First::Constant(x) => place.at.iter().for_each(|at| values[*at] = x),
+            First::Uniform(limit, stream) => {
+                let mut stream = Stream::new(seed, [u64::MAX, stream, 0]);
+                place.at.iter().for_each(|at| values[*at] = limit * stream.symmetric());
             }
         }
     }
@@ -80,15 +107,10 @@ pub fn save(plan: &Plan, values: &[f32]) -> Result<Vec<u8>, Error> {
     if values.len() != plan.weights {
         return Err(Error::Corrupt(format!("{} weights, expected {}", values.len(), plan.weights)));
     }
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = vec![];
-    for place in places(plan) {
-        let (w, outputs) = (place.weights, place.shape[0]);
-        let weight = (0..outputs).flat_map(|o| place.kernel.iter().map(move |k| at(&w, o, *k)));
-        let bytes = weight.flat_map(|at| values[at].to_le_bytes()).collect();
-        tensors.push((format!("{}.weight", w.layer), place.shape, bytes));
-        let bytes = values[w.bias()][..outputs].iter().flat_map(|x| x.to_le_bytes()).collect();
-        tensors.push((format!("{}.bias", w.layer), vec![outputs], bytes));
-    }
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = places(plan)
+        .into_iter()
+        .map(|p| (p.name, p.shape, p.at.iter().flat_map(|at| values[*at].to_le_bytes()).collect()))
+        .collect();
     let failed =
         |e: safetensors::SafeTensorError| Error::Corrupt(format!("the weights cannot be stored: {e}"));
     let views = tensors.iter().map(|(name, shape, bytes)| {
@@ -98,31 +120,67 @@ pub fn save(plan: &Plan, values: &[f32]) -> Result<Vec<u8>, Error> {
     safetensors::serialize(views, None).map_err(failed)
 }
 
-/// Weights from safetensors; bytes from outside are not trusted.
+/// Weights from safetensors; bytes from outside are not trusted. What PyTorch counts beside them
+/// (`num_batches_tracked`) is passed over.
 ///
 /// # Errors
 /// `Error::Corrupt` for anything but exactly this network's tensors, by name, type and shape, all finite.
 pub fn load(plan: &Plan, bytes: &[u8]) -> Result<Vec<f32>, Error> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::Corrupt(format!("the weights are no safetensors: {e}")))?;
+    let file = open(bytes)?;
     let mut values = vec![0.0f32; plan.weights];
-    let mut found = 0;
-    for place in places(plan) {
-        let (w, outputs) = (place.weights, place.shape[0]);
-        let weight = read(&file, &format!("{}.weight", w.layer), &place.shape)?;
-        for (o, weight) in weight.chunks_exact(place.kernel.len()).enumerate() {
-            for (k, x) in place.kernel.iter().zip(weight) {
-                values[at(&w, o, *k)] = *x;
-            }
-        }
-        let bias = read(&file, &format!("{}.bias", w.layer), &[outputs])?;
-        values[w.bias()][..outputs].copy_from_slice(&bias);
-        found += 2;
+    let places = places(plan);
+    for place in &places {
+        take(&file, place, &mut values)?;
     }
-    if file.len() != found {
-        return Err(Error::Corrupt(format!("{} tensors stored, expected {found}", file.len())));
+    let known: HashMap<&str, ()> = places.iter().map(|p| (p.name.as_str(), ())).collect();
+    let stranger =
+        file.names().into_iter().find(|n| !known.contains_key(n) && !n.ends_with(".num_batches_tracked"));
+    if let Some(name) = stranger {
+        return Err(Error::Corrupt(format!("tensor \"{name}\" belongs to no layer")));
     }
     Ok(values)
+}
+
+/// Puts into `values` what safetensors hold of this network: for a training that starts from another's weights. A
+/// tensor of another shape, such as that of other outputs, is left as it is. Gives the names of those that were
+/// taken, and of those that were left.
+///
+/// # Errors
+/// `Error::Corrupt` for bytes that are no safetensors of finite numbers; `Error::Data` where nothing fits.
+pub fn transfer(plan: &Plan, bytes: &[u8], values: &mut [f32]) -> Result<(Vec<String>, Vec<String>), Error> {
+    let file = open(bytes)?;
+    let (mut taken, mut left) = (vec![], vec![]);
+    for place in places(plan) {
+        let fits = file.tensor(&place.name).is_ok_and(|t| t.shape() == place.shape);
+        if fits {
+            take(&file, &place, values)?;
+            taken.push(place.name);
+        } else {
+            left.push(place.name);
+        }
+    }
+    if taken.is_empty() {
+        return Err(Error::Data(
+            "no tensor of the weights to start from fits a layer by name and shape".into(),
+        ));
+    }
+    Ok((taken, left))
+}
+
+fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, Error> {
+    SafeTensors::deserialize(bytes)
+        .map_err(|e| Error::Corrupt(format!("the weights are no safetensors: {e}")))
+}
+
+fn take(file: &SafeTensors, place: &Place, values: &mut [f32]) -> Result<(), Error> {
+    let tensor = read(file, &place.name, &place.shape)?;
+    if place.name.ends_with(".running_var") && tensor.iter().any(|x| *x < 0.0) {
+        return Err(Error::Corrupt(format!("tensor \"{}\" holds variances below zero", place.name)));
+    }
+    for (at, x) in place.at.iter().zip(tensor) {
+        values[*at] = x;
+    }
+    Ok(())
 }
 
 fn read(file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
@@ -147,10 +205,11 @@ fn read(file: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{Network, Shape};
+    use crate::network::Shape;
+    use crate::presets::preset;
 
     fn plan() -> Plan {
-        let network = Network::preset("lenet", Shape::new(9, 8, 3), 0.1, 4).unwrap();
+        let network = preset("lenet", Shape::new(9, 8, 3), 0.1, 4).unwrap();
         Plan::new(&network).unwrap()
     }
 
@@ -183,7 +242,13 @@ mod tests {
             damaged[i] ^= 1;
             let _ = load(&plan, &damaged);
         }
-        let other = Plan::new(&Network::preset("lenet", Shape::new(9, 8, 3), 0.1, 5).unwrap()).unwrap();
+        let other = Plan::new(&preset("lenet", Shape::new(9, 8, 3), 0.1, 5).unwrap()).unwrap();
         assert!(matches!(load(&other, &bytes), Err(Error::Corrupt(_))));
+        let mut start = first(&other, 9);
+        let (taken, left) = transfer(&other, &bytes, &mut start).unwrap();
+        assert_eq!(left, ["13.weight", "13.bias"]);
+        assert_eq!(taken.len(), 8);
+        let strange = Plan::new(&preset("autoencoder", Shape::flat(3), 0.0, 3).unwrap()).unwrap();
+        assert!(matches!(transfer(&strange, &bytes, &mut first(&strange, 1)), Err(Error::Data(_))));
     }
 }

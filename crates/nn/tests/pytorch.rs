@@ -1,7 +1,8 @@
 //! Outputs, gradients and optimisers against PyTorch's, recorded by `reference/record.py`.
 #![allow(clippy::unwrap_used)]
 
-use nn::data::{Augment, Inputs, Moments, Normal};
+use nn::augment::Augment;
+use nn::data::{Inputs, Moments, Normal};
 use nn::network::{Network, Shape};
 use nn::optimizer::{Optimizer, Schedule, Weights};
 use nn::plan::Plan;
@@ -55,18 +56,20 @@ impl Recorded {
     fn train(&self, optimizer: Optimizer, rate: f64, decay: f64, steps: usize) -> (Vec<f32>, Weights) {
         let (images, targets) = (self.images(), self.values("labels"));
         let options = Options {
-            loss: Loss::CrossEntropy,
+            loss: Loss::CrossEntropy { smoothing: 0.0 },
             optimizer,
             learning_rate: rate,
             schedule: Schedule::Constant,
             weight_decay: decay,
+            clip: 0.0,
+            average: 0.0,
             batch_size: targets.len(),
             epochs: steps,
             augment: Augment::default(),
             seed: 1,
         };
         let mut trainer = Trainer::new(&self.plan, self.normal.clone(), options);
-        let mut weights = Weights::new(self.weights("start"), optimizer);
+        let mut weights = Weights::new(self.weights("start"), optimizer, false);
         let rows = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
         let stop = AtomicBool::new(false);
         let losses = (0..steps).map(|epoch| {

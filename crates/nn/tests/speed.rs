@@ -3,10 +3,12 @@
 //! `cargo test --release -p damson-nn --test speed -- --ignored --nocapture`
 #![allow(clippy::unwrap_used)]
 
-use nn::data::{Augment, Inputs, Moments, Normal};
+use nn::augment::Augment;
+use nn::data::{Inputs, Moments, Normal};
 use nn::network::{Network, Shape};
 use nn::optimizer::{Optimizer, Schedule, Weights};
 use nn::plan::Plan;
+use nn::presets::preset;
 use nn::train::{Loss, Options, Rows, Trainer};
 use nn::{Isa, Stop, weights};
 use std::sync::atomic::AtomicBool;
@@ -39,24 +41,27 @@ fn images_a_second() {
     moments.add(Inputs::Bytes(&images), 3);
     for (name, network) in [
         ("four convolutions", Network::from_json(shape, deep, 10).unwrap()),
-        ("cnn_small", Network::preset("cnn_small", shape, 0.25, 10).unwrap()),
+        ("cnn_small", preset("cnn_small", shape, 0.25, 10).unwrap()),
+        ("resnet9", preset("resnet9", shape, 0.0, 10).unwrap()),
     ] {
         let plan = Plan::new(&network).unwrap();
         for isa in [Isa::detect()] {
             for threads in [1, 2] {
                 let options = Options {
-                    loss: Loss::CrossEntropy,
+                    loss: Loss::CrossEntropy { smoothing: 0.0 },
                     optimizer: Optimizer::Adam,
                     learning_rate: 1e-3,
                     schedule: Schedule::Constant,
                     weight_decay: 0.0,
+                    clip: 0.0,
+                    average: 0.0,
                     batch_size: 64,
                     epochs: 3,
                     augment: Augment::default(),
                     seed: 1,
                 };
                 let mut trainer = Trainer::with_isa(&plan, Normal::new(&moments, 3), options, isa);
-                let mut weights = Weights::new(weights::first(&plan, 1), options.optimizer);
+                let mut weights = Weights::new(weights::first(&plan, 1), options.optimizer, false);
                 let data = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
                 let stop = AtomicBool::new(false);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -3,41 +3,20 @@
 
 use super::{BLOCK, Isa, Kind};
 
-/// Compiles a body once a kind of CPU and calls the one of `isa`.
-macro_rules! versions {
-    ($(#[$doc:meta])* pub fn $name:ident($($a:ident: $t:ty),* $(,)?) $body:block) => {
-        $(#[$doc])*
-        pub fn $name(isa: Isa, $($a: $t),*) {
-            #[inline(always)]
-            fn body($($a: $t),*) $body
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-            fn avx512($($a: $t),*) {
-                body($($a),*)
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2($($a: $t),*) {
-                body($($a),*)
-            }
-            match isa.0 {
-                // SAFETY: this `Isa` exists only where the CPU has the features.
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx512 => unsafe { avx512($($a),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => unsafe { avx2($($a),*) },
-                Kind::Portable => body($($a),*),
-            }
-        }
-    };
-}
-
 versions! {
     /// `a += b`.
     pub fn add_assign(a: &mut [f32], b: &[f32]) {
         for (a, b) in a.iter_mut().zip(b) {
             *a += b;
+        }
+    }
+}
+
+versions! {
+    /// `a = max(a, b)`; not a number where either is none.
+    pub fn max_assign(a: &mut [f32], b: &[f32]) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a = if *b > *a || b.is_nan() { *b } else { *a };
         }
     }
 }
@@ -65,6 +44,15 @@ versions! {
     pub fn relu(x: &[f32], out: &mut [f32]) {
         for (o, x) in out.iter_mut().zip(x) {
             *o = if *x > 0.0 { *x } else { 0.0 };
+        }
+    }
+}
+
+versions! {
+    /// `x = max(x, 0)`.
+    pub fn relu_in_place(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x = if *x > 0.0 { *x } else { 0.0 };
         }
     }
 }
@@ -121,51 +109,22 @@ versions! {
     }
 }
 
-/// The constants of a step of stochastic gradient descent, as in PyTorch's `SGD`.
-#[derive(Debug, Clone, Copy)]
-pub struct Sgd {
-    pub rate: f32,
-    pub momentum: f32,
-    pub nesterov: bool,
-    pub decay: f32,
-}
-
 versions! {
-    /// One step of gradient descent with momentum `m`.
-    pub fn sgd(w: &mut [f32], g: &[f32], m: &mut [f32], c: Sgd) {
-        for ((w, g), m) in w.iter_mut().zip(g).zip(m) {
-            let g = g + c.decay * *w;
-            *m = c.momentum * *m + g;
-            *w -= c.rate * if c.nesterov { g + c.momentum * *m } else { *m };
+    /// `out = a + b`.
+    pub fn add_into(a: &[f32], b: &[f32], out: &mut [f32]) {
+        for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+            *o = a + b;
         }
     }
 }
 
-/// The constants of a step of Adam, as in PyTorch's `Adam` and `AdamW`.
-#[derive(Debug, Clone, Copy)]
-pub struct Adam {
-    /// `rate / (1 - beta1^t)`.
-    pub rate: f32,
-    pub beta1: f32,
-    pub beta2: f32,
-    /// `1 / sqrt(1 - beta2^t)`.
-    pub scale: f32,
-    pub epsilon: f32,
-    /// Added to the gradient, times the weight (Adam).
-    pub decay: f32,
-    /// What a weight is multiplied with first (AdamW), 1 for none.
-    pub shrink: f32,
-}
-
-versions! {
-    /// One step of Adam with moments `m` and `v`.
-    pub fn adam(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Adam) {
-        for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-            let x = *w * c.shrink;
-            let g = g + c.decay * x;
-            *m = c.beta1 * *m + (1.0 - c.beta1) * g;
-            *v = c.beta2 * *v + (1.0 - c.beta2) * g * g;
-            *w = x - c.rate * *m / (v.sqrt() * c.scale + c.epsilon);
+/// The sum of squares, in a fixed order.
+pub fn squares(x: &[f32]) -> f64 {
+    let mut sums = [0.0f64; BLOCK];
+    for block in x.chunks(BLOCK) {
+        for (s, x) in sums.iter_mut().zip(block) {
+            *s += f64::from(*x) * f64::from(*x);
         }
     }
+    sums.iter().sum()
 }

@@ -6,15 +6,54 @@
 //!
 //! Layout: activations are NHWC, and output channels are padded to whole blocks of [`BLOCK`]. Weights are
 //! `[channel block][k][BLOCK]`, where `k` runs over (kernel row, kernel column, input channel): a kernel row of
-//! a pixel is one contiguous run of the image, so that nothing is unrolled into columns (no im2col).
+//! a pixel is one contiguous run of the image (or, dilated, a run a kernel column), so that nothing is unrolled
+//! into columns (no im2col). Convolutions of 3x3 go through [`winograd`].
 
+/// Compiles a body once a kind of CPU and calls the one of `isa`.
+macro_rules! versions {
+    ($(#[$doc:meta])* $v:vis fn $name:ident($($a:ident: $t:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        $v fn $name(isa: Isa, $($a: $t),*) {
+            #[inline(always)]
+            fn body($($a: $t),*) $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+            fn avx512($($a: $t),*) {
+                body($($a),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($a: $t),*) {
+                body($($a),*)
+            }
+            match isa.0 {
+                // SAFETY: this `Isa` exists only where the CPU has the features.
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 => unsafe { avx512($($a),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => unsafe { avx2($($a),*) },
+                Kind::Portable => body($($a),*),
+            }
+        }
+    };
+}
+
+pub mod activation;
+mod depthwise;
 mod elementwise;
+pub mod norm;
 mod simd;
+mod step;
 mod tile;
+pub mod winograd;
 
+pub use depthwise::{depthwise_grad, depthwise_row};
 pub use elementwise::{
-    Adam, Sgd, adam, add_assign, column_sums, max_pool_2x2, max_pool_2x2_grad, relu, relu_mask, sgd,
+    add_assign, add_into, column_sums, max_assign, max_pool_2x2, max_pool_2x2_grad, relu, relu_in_place,
+    relu_mask, squares,
 };
+pub use step::{Adam, Sgd, adam, follow, sgd};
 
 /// Output channels are handled in blocks of so many.
 pub const BLOCK: usize = 16;
@@ -68,8 +107,8 @@ impl Isa {
     }
 }
 
-/// Where a row of output pixels finds its input: pixel `p` reads, for each of `runs` kernel rows, `run`
-/// contiguous values from `p * step + row * stride`.
+/// Where a row of output pixels finds its input: pixel `p` reads, for each of `rows` by `columns` taps, `run`
+/// contiguous values from `p * step + row * stride + column * gap`.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     /// Output pixels.
@@ -77,21 +116,31 @@ pub struct Window {
     /// Values between the inputs of neighbouring pixels.
     pub step: usize,
     /// Kernel rows.
-    pub runs: usize,
-    /// Contiguous values of a kernel row.
-    pub run: usize,
+    pub rows: usize,
     /// Values between kernel rows.
     pub stride: usize,
+    /// Runs of a kernel row.
+    pub columns: usize,
+    /// Values between them.
+    pub gap: usize,
+    /// Contiguous values of each.
+    pub run: usize,
 }
 
 impl Window {
+    /// Pixels of `run` contiguous values each: the window of a dense layer, or of a 1x1 convolution.
+    pub fn points(pixels: usize, step: usize, run: usize) -> Window {
+        Window { pixels, step, rows: 1, stride: 0, columns: 1, gap: 0, run }
+    }
+
     /// Values of a kernel.
     pub fn k(&self) -> usize {
-        self.runs * self.run
+        self.rows * self.columns * self.run
     }
 
     fn span(&self) -> usize {
-        (self.pixels - 1) * self.step + (self.runs - 1) * self.stride + self.run
+        let last = (self.pixels - 1) * self.step + (self.rows - 1) * self.stride;
+        last + (self.columns - 1) * self.gap + self.run
     }
 }
 
@@ -121,13 +170,21 @@ pub enum Finish<'a> {
 
 /// One row of a convolution, or dense outputs of `pixels` rows: `out[p][c] = finish(sum_k x[p][k] * w[k][c])`.
 ///
-/// `w` is `[blocks][k][BLOCK]` and `out` is `[pixels][blocks * BLOCK]`.
-pub fn conv_row(isa: Isa, x: &[f32], window: Window, w: &[f32], out: &mut [f32], finish: Finish) {
+/// `w` is `[blocks][k][BLOCK]`; pixel `p`'s `blocks * BLOCK` outputs (and mask) begin at `p * step`.
+pub fn conv_row(
+    isa: Isa,
+    x: &[f32],
+    window: Window,
+    w: &[f32],
+    out: &mut [f32],
+    step: usize,
+    finish: Finish,
+) {
     if window.pixels == 0 || window.k() == 0 {
         return;
     }
     let blocks = w.len() / (window.k() * BLOCK);
-    let n = window.pixels * blocks * BLOCK;
+    let n = (window.pixels - 1) * step + blocks * BLOCK;
     assert!(x.len() >= window.span() && out.len() >= n, "a convolution row reaches out of its buffers");
     match finish {
         Finish::Plain => {}
@@ -136,7 +193,7 @@ pub fn conv_row(isa: Isa, x: &[f32], window: Window, w: &[f32], out: &mut [f32],
     }
     // SAFETY: `x` holds the last value of the last pixel's window, `out` (and mask, bias) hold all pixels and
     // blocks, `w` holds `blocks` whole blocks by the division above; the CPU has the features by `Isa`.
-    unsafe { tile::conv_row(isa, x, window, w, blocks, out, finish) }
+    unsafe { tile::conv_row(isa, x, window, w, blocks, out, step, finish) }
 }
 
 /// Adds the weight gradient of `rows` rows: `dw[k][c] += sum_p x[p][k] * dy[p][c]`.
@@ -159,10 +216,10 @@ pub fn weight_grad(isa: Isa, x: Rows, window: Window, dy: Rows, rows: usize, dw:
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    pub(super) fn numbers(n: usize, seed: u64) -> Vec<f32> {
         let mut s = seed;
         let mut next = || {
             s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -177,23 +234,29 @@ mod tests {
             for (pixels, channels, kernel, blocks) in
                 [(1, 3, 3, 1), (29, 16, 3, 2), (7, 5, 1, 3), (15, 1, 5, 5)]
             {
-                let window = Window {
+                let stride = (pixels + 2 * kernel) * channels;
+                let whole = Window {
                     pixels,
                     step: channels,
-                    runs: kernel,
+                    rows: kernel,
+                    stride,
+                    columns: 1,
+                    gap: 0,
                     run: kernel * channels,
-                    stride: (pixels + kernel) * channels,
                 };
+                let dilated = Window { columns: kernel, gap: 2 * channels, run: channels, ..whole };
+                let window = if blocks == 3 { whole } else { dilated };
                 let (k, c, rows) = (window.k(), blocks * BLOCK, 3);
-                let x = numbers((rows + kernel) * window.stride, 1);
+                let x = numbers((rows + kernel + 1) * window.stride, 1);
                 let w = numbers(k * c, 2);
                 let bias = numbers(c, 3);
                 let at = |row: usize, p: usize, j: usize| {
-                    let (r, i) = (j / window.run, j % window.run);
-                    f64::from(x[(row + r) * window.stride + p * channels + i])
+                    let (tap, i) = (j / window.run, j % window.run);
+                    let (r, column) = (tap / window.columns, tap % window.columns);
+                    f64::from(x[(row + r) * window.stride + p * channels + column * window.gap + i])
                 };
                 let mut out = vec![0.0; pixels * c];
-                conv_row(isa, &x, window, &w, &mut out, Finish::BiasRelu(&bias));
+                conv_row(isa, &x, window, &w, &mut out, c, Finish::BiasRelu(&bias));
                 for (p, o) in (0..pixels).flat_map(|p| (0..c).map(move |o| (p, o))) {
                     let sum: f64 = (0..k)
                         .map(|j| at(0, p, j) * f64::from(w[(o / BLOCK * k + j) * BLOCK + o % BLOCK]))
@@ -203,7 +266,7 @@ mod tests {
                 }
                 let mask = out.clone();
                 let mut kept = vec![0.0; pixels * c];
-                conv_row(isa, &x, window, &w, &mut kept, Finish::Mask(&mask));
+                conv_row(isa, &x, window, &w, &mut kept, c, Finish::Mask(&mask));
                 assert!(kept.iter().zip(&mask).all(|(k, m)| *m > 0.0 || *k == 0.0), "{isa:?}");
                 let dy = numbers(rows * pixels * c, 4);
                 let mut dw = vec![1.0; k * c];

@@ -22,6 +22,14 @@ pub trait Simd: Copy {
     /// # Safety
     /// The CPU must have the features of this vector.
     unsafe fn add_mul(self, a: Self, b: Self) -> Self;
+    /// `self + a`.
+    /// # Safety
+    /// The CPU must have the features of this vector.
+    unsafe fn add(self, a: Self) -> Self;
+    /// `self - a`.
+    /// # Safety
+    /// The CPU must have the features of this vector.
+    unsafe fn sub(self, a: Self) -> Self;
     /// Negatives become zero.
     /// # Safety
     /// The CPU must have the features of this vector.
@@ -59,6 +67,20 @@ impl Simd for Portable {
     unsafe fn add_mul(mut self, a: Self, b: Self) -> Self {
         for i in 0..8 {
             self.0[i] += a.0[i] * b.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn add(mut self, a: Self) -> Self {
+        for (x, a) in self.0.iter_mut().zip(a.0) {
+            *x += a;
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn sub(mut self, a: Self) -> Self {
+        for (x, a) in self.0.iter_mut().zip(a.0) {
+            *x -= a;
         }
         self
     }
@@ -116,6 +138,16 @@ mod x86 {
             V16(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
         }
         #[inline(always)]
+        unsafe fn add(self, a: Self) -> Self {
+            // SAFETY: the caller's promise.
+            V16(unsafe { _mm512_add_ps(self.0, a.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, a: Self) -> Self {
+            // SAFETY: the caller's promise.
+            V16(unsafe { _mm512_sub_ps(self.0, a.0) })
+        }
+        #[inline(always)]
         unsafe fn relu(self) -> Self {
             // SAFETY: the caller's promise.
             V16(unsafe { _mm512_max_ps(self.0, _mm512_setzero_ps()) })
@@ -158,6 +190,16 @@ mod x86 {
         unsafe fn add_mul(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller's promise.
             V8(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn add(self, a: Self) -> Self {
+            // SAFETY: the caller's promise.
+            V8(unsafe { _mm256_add_ps(self.0, a.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, a: Self) -> Self {
+            // SAFETY: the caller's promise.
+            V8(unsafe { _mm256_sub_ps(self.0, a.0) })
         }
         #[inline(always)]
         unsafe fn relu(self) -> Self {

@@ -12,8 +12,8 @@ use super::{BLOCK, Finish, Isa, Kind, Rows, Window};
 /// As [`super::conv_row`].
 ///
 /// # Safety
-/// `x` holds the window of the last pixel, `w` holds `blocks` blocks, `out` (and the mask) `pixels * blocks *
-/// BLOCK` values, the bias `blocks * BLOCK`.
+/// `x` holds the window of the last pixel, `w` holds `blocks` blocks, `out` (and the mask) `blocks * BLOCK` values
+/// for the last pixel, `(pixels - 1) * step` on, the bias `blocks * BLOCK`.
 pub unsafe fn conv_row(
     isa: Isa,
     x: &[f32],
@@ -21,28 +21,29 @@ pub unsafe fn conv_row(
     w: &[f32],
     blocks: usize,
     out: &mut [f32],
+    step: usize,
     finish: Finish,
 ) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-    unsafe fn avx512(x: &[f32], n: Window, w: &[f32], blocks: usize, out: &mut [f32], finish: Finish) {
+    unsafe fn avx512(x: &[f32], n: Window, w: &[f32], blocks: usize, out: &mut [f32], s: usize, f: Finish) {
         // SAFETY: the caller's promise.
-        unsafe { conv_row_of::<V16>(x, n, w, blocks, out, finish) }
+        unsafe { conv_row_of::<V16>(x, n, w, blocks, out, s, f) }
     }
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2(x: &[f32], n: Window, w: &[f32], blocks: usize, out: &mut [f32], finish: Finish) {
+    unsafe fn avx2(x: &[f32], n: Window, w: &[f32], blocks: usize, out: &mut [f32], s: usize, f: Finish) {
         // SAFETY: the caller's promise.
-        unsafe { conv_row_of::<V8>(x, n, w, blocks, out, finish) }
+        unsafe { conv_row_of::<V8>(x, n, w, blocks, out, s, f) }
     }
     // SAFETY: the caller's promise; an `Isa` exists only where the CPU has its features.
     unsafe {
         match isa.0 {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => avx512(x, window, w, blocks, out, finish),
+            Kind::Avx512 => avx512(x, window, w, blocks, out, step, finish),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => avx2(x, window, w, blocks, out, finish),
-            Kind::Portable => conv_row_of::<Portable>(x, window, w, blocks, out, finish),
+            Kind::Avx2 => avx2(x, window, w, blocks, out, step, finish),
+            Kind::Portable => conv_row_of::<Portable>(x, window, w, blocks, out, step, finish),
         }
     }
 }
@@ -124,11 +125,12 @@ unsafe fn conv_row_of<S: Simd>(
     w: &[f32],
     blocks: usize,
     out: &mut [f32],
+    channels: usize,
     finish: Finish,
 ) {
     // A tile is two vectors wide: two blocks of AVX-512, one block of narrower vectors.
     let wide = 2 * S::LANES / BLOCK;
-    let (k, channels) = (window.k(), blocks * BLOCK);
+    let k = window.k();
     let next_w = if wide == 2 { k * BLOCK } else { S::LANES };
     let mut block = 0;
     while block < blocks {
@@ -187,8 +189,9 @@ unsafe fn conv_tile<S: Simd, const PX: usize, const NV: usize>(
             }
         }
         let mut w = w;
-        for row in 0..window.runs {
-            let mut x = x.add(row * window.stride);
+        for tap in 0..window.rows * window.columns {
+            let (row, column) = (tap / window.columns, tap % window.columns);
+            let mut x = x.add(row * window.stride + column * window.gap);
             for _ in 0..window.run {
                 let mut weight = [S::splat(0.0); NV];
                 for v in 0..NV {
@@ -233,13 +236,14 @@ unsafe fn weight_grad_of<S: Simd>(
     let mut block = 0;
     while block < blocks {
         let pair = block + wide <= blocks;
-        for r in 0..window.runs {
+        for tap in 0..window.rows * window.columns {
+            let at = tap / window.columns * window.stride + tap % window.columns * window.gap;
             for (i, n) in pieces(window.run, S::VALUES) {
-                // SAFETY: values `i .. i + n` of kernel row `r`, in the pixels and blocks the caller promised.
+                // SAFETY: values `i .. i + n` of tap `tap`, in the pixels and blocks the caller promised.
                 unsafe {
-                    let x = (x.values.as_ptr().add(r * window.stride + i), x.stride, x.step);
+                    let x = (x.values.as_ptr().add(at + i), x.stride, x.step);
                     let dy = (dy.values.as_ptr().add(block * BLOCK), dy.stride, dy.step);
-                    let dw = dw.as_mut_ptr().add((block * k + r * window.run + i) * BLOCK);
+                    let dw = dw.as_mut_ptr().add((block * k + tap * window.run + i) * BLOCK);
                     if pair {
                         by_count!(n, grad_tile, 2, (x, dy, rows, window.pixels, dw, next_w));
                     } else {

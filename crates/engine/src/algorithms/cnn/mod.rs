@@ -16,7 +16,7 @@ use crate::schema::{Chunk, Schema, Task};
 pub use model::Model;
 use nn::data::{Inputs, Moments, Normal};
 use nn::optimizer::Weights;
-use nn::train::{Found, Loss, Options, Rows, Trainer};
+use nn::train::{Found, Options, Rows, Trainer};
 pub use params::Params;
 use params::Source;
 use serde::{Deserialize, Serialize};
@@ -25,12 +25,25 @@ use std::sync::OnceLock;
 /// The learner.
 pub struct Cnn;
 
-/// Where an epoch starts. None of it before the first round, which measures.
+/// Where an epoch starts; before the first round, which measures, what it goes on from, if anything.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct State(Option<Start>);
+pub enum State {
+    /// The first round.
+    Measure(Option<Origin>),
+    /// An epoch.
+    Train(Start),
+}
 
+/// A model that a training goes on from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Start {
+pub struct Origin {
+    weights: Vec<u8>,
+    normal: Normal,
+}
+
+/// Where an epoch starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
     epoch: usize,
     weights: Weights,
     normal: Normal,
@@ -38,6 +51,8 @@ struct Start {
     target: (f64, f64),
     /// The mean weight of a row.
     weight: f64,
+    /// What rows of each class count, besides; empty where all count alike.
+    balance: Vec<f64>,
 }
 
 /// A shard's rows, copied once: images as bytes, numbers as f32.
@@ -65,6 +80,8 @@ pub struct Partial {
     inputs: Moments,
     targets: Moments,
     weight: f64,
+    /// Rows of each class, by weight.
+    classes: Vec<f64>,
     trained: Option<Trained>,
 }
 
@@ -75,6 +92,7 @@ struct Trained {
     values: Vec<f64>,
     first: Vec<f64>,
     second: Vec<f64>,
+    average: Vec<f64>,
     steps: u64,
     loss: f64,
     correct: f64,
@@ -88,6 +106,7 @@ impl Trained {
             values: times(&weights.values),
             first: times(&weights.first),
             second: times(&weights.second),
+            average: times(&weights.average),
             steps: weights.steps,
             loss: found.loss,
             correct: found.correct,
@@ -101,6 +120,7 @@ impl Trained {
             values: mean(&self.values),
             first: mean(&self.first),
             second: mean(&self.second),
+            average: mean(&self.average),
             steps: self.steps,
         }
     }
@@ -112,6 +132,10 @@ impl Merge for Partial {
         self.inputs.merge(&other.inputs);
         self.targets.merge(&other.targets);
         self.weight += other.weight;
+        if self.classes.len() < other.classes.len() {
+            self.classes.resize(other.classes.len(), 0.0);
+        }
+        self.classes.iter_mut().zip(&other.classes).for_each(|(a, b)| *a += b);
         let Some(theirs) = other.trained else { return Ok(()) };
         let Some(ours) = &mut self.trained else {
             self.trained = Some(theirs);
@@ -121,6 +145,7 @@ impl Merge for Partial {
             (&mut ours.values, &theirs.values),
             (&mut ours.first, &theirs.first),
             (&mut ours.second, &theirs.second),
+            (&mut ours.average, &theirs.average),
         ];
         for (ours, theirs) in pairs {
             if ours.len() != theirs.len() {
@@ -156,8 +181,7 @@ impl Local {
             Ready {
                 trainer: Trainer::new(&params.plan, start.normal.clone(), options),
                 targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
-                weights: (!weight.is_empty())
-                    .then(|| weight.iter().map(|w| (w / start.weight) as f32).collect()),
+                weights: counts(y, weight, start),
             }
         });
         let inputs = match params.source {
@@ -169,6 +193,16 @@ impl Local {
         let found = ready.trainer.epoch(&mut weights, rows, start.epoch, nn::Stop(cx.stop))?;
         Ok((weights, found))
     }
+}
+
+/// What each row counts, 1 on average; none where all count alike.
+fn counts(y: &[f64], weight: &[f64], start: &Start) -> Option<Vec<f32>> {
+    if weight.is_empty() && start.balance.is_empty() {
+        return None;
+    }
+    let of_class = |y: f64| start.balance.get(y as usize).copied().unwrap_or(1.0);
+    let of_row = |i: usize| weight.get(i).map_or(1.0, |w| w / start.weight);
+    Some(y.iter().enumerate().map(|(i, y)| (of_row(i) * of_class(*y)) as f32).collect())
 }
 
 impl Learner for Cnn {
@@ -186,6 +220,7 @@ impl Learner for Cnn {
     type Local = Local;
     type Partial = Partial;
     type Model = Model;
+    const RESUMES: bool = true;
 
     fn params(values: &Values, schema: &Schema) -> Result<Params> {
         params::read(values, schema)
@@ -206,7 +241,11 @@ impl Learner for Cnn {
     }
 
     fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {
-        Ok(State(None))
+        Ok(State::Measure(None))
+    }
+
+    fn resume(_params: &Params, _schema: &Schema, model: Model, _cx: &Cx) -> Result<State> {
+        Ok(State::Measure(Some(Origin { weights: model.weights, normal: model.normal })))
     }
 
     fn zero(_params: &Params, _state: &State) -> Partial {
@@ -230,7 +269,7 @@ impl Learner for Cnn {
             return Ok(());
         }
         local.take(params, chunk);
-        if state.0.is_none() {
+        if let State::Measure(_) = state {
             let inputs = match params.source {
                 Source::Images => Inputs::Bytes(chunk.images),
                 Source::Features => Inputs::Doubles(chunk.x),
@@ -238,6 +277,12 @@ impl Learner for Cnn {
             partial.inputs.add(inputs, params.plan.network.input.channels);
             partial.targets.add(Inputs::Doubles(chunk.y), 1);
             partial.weight += (0..chunk.rows).map(|i| chunk.weight(i)).sum::<f64>();
+            if params.balanced {
+                partial.classes.resize(params.classes, 0.0);
+                for (i, y) in chunk.y.iter().enumerate() {
+                    partial.classes[*y as usize] += chunk.weight(i);
+                }
+            }
         }
         Ok(())
     }
@@ -252,7 +297,10 @@ impl Learner for Cnn {
         local.complete = true;
         let rows = local.y.len();
         partial.rows = rows as u64;
-        let Some(start) = state.0.as_ref().filter(|_| rows > 0) else { return Ok(()) };
+        let State::Train(start) = state else { return Ok(()) };
+        if rows == 0 {
+            return Ok(());
+        }
         let (weights, found) = local.train(params, start, cx)?;
         partial.trained = Some(Trained::new(&weights, rows as u64, found));
         Ok(())
@@ -263,40 +311,32 @@ impl Learner for Cnn {
         if total.rows == 0 {
             return Err(Error::new(Kind::Data, "there are no rows to train on"));
         }
-        let Some(start) = state.0 else {
-            if options.loss == Loss::CrossEntropy && total.targets.is_constant(0) {
-                let message = "the training rows are of one class, expected two or more";
-                return Err(Error::new(Kind::Data, message));
+        let start = match state {
+            State::Measure(origin) => {
+                return Ok(Step::Again(State::Train(begin(params, origin, &total, cx)?)));
             }
-            let (mean, spread) = total.targets.of(0);
-            let values = nn::weights::first(&params.plan, cx.seed);
-            return Ok(Step::Again(State(Some(Start {
-                epoch: 0,
-                weights: Weights::new(values, options.optimizer),
-                normal: Normal::new(&total.inputs, params.plan.network.input.channels),
-                target: if options.loss == Loss::Squared { (mean, spread) } else { (0.0, 1.0) },
-                weight: total.weight / total.rows as f64,
-            }))));
+            State::Train(start) => start,
         };
         let trained =
             total.trained.ok_or_else(|| Error::internal("a round of cnn came back without weights"))?;
         let weights = trained.mean(total.rows);
         let epoch = start.epoch + 1;
-        let unit = if options.loss == Loss::Squared { start.target.1 * start.target.1 } else { 1.0 };
+        // Squared and Huber's losses are in the square of the target's unit.
+        let unit = start.target.1 * start.target.1;
         let (loss, accuracy) = (unit * trained.loss / trained.weight, trained.correct / trained.weight);
         cx.observer.metric(epoch, "train_loss", loss);
-        if options.loss == Loss::CrossEntropy {
+        if options.loss.has_classes() {
             cx.observer.metric(epoch, "train_accuracy", accuracy);
         }
         cx.observer.progress(epoch, options.epochs, "epochs");
         if epoch < options.epochs {
-            return Ok(Step::Again(State(Some(Start { epoch, weights, ..start }))));
+            return Ok(Step::Again(State::Train(Start { epoch, weights, ..start })));
         }
         Ok(Step::Done(Model {
             source: params.source,
             input: params.plan.network.input,
             layers: params.plan.network.to_json(),
-            weights: nn::weights::save(&params.plan, &weights.values)?,
+            weights: nn::weights::save(&params.plan, weights.to_score())?,
             normal: start.normal,
             target: start.target,
             classes: params.classes,
@@ -306,4 +346,40 @@ impl Learner for Cnn {
             ready: OnceLock::new(),
         }))
     }
+}
+
+/// The first epoch's start, from what the first round measured.
+fn begin(params: &Params, origin: Option<Origin>, total: &Partial, cx: &Cx) -> Result<Start> {
+    let (plan, options) = (&params.plan, &params.options);
+    let classes = options.loss.has_classes();
+    if classes && total.targets.is_constant(0) {
+        let message = "the training rows are of one class, expected two or more";
+        return Err(Error::new(Kind::Data, message));
+    }
+    let channels = plan.network.input.channels;
+    let mut values = nn::weights::first(plan, cx.seed);
+    let mut normal = Normal::new(&total.inputs, channels);
+    if let Some(origin) = origin {
+        let (_, left) = nn::weights::transfer(plan, &origin.weights, &mut values)?;
+        if !left.is_empty() {
+            let layers = left.join(", ");
+            cx.observer.warning(&format!(
+                "the model to go on from has no fitting weights for {layers}: they begin anew"
+            ));
+        }
+        // Its weights mean what they mean for inputs as it saw them.
+        if origin.normal.is_valid(channels) {
+            normal = origin.normal;
+        }
+    }
+    let known = total.classes.iter().filter(|n| **n > 0.0).count() as f64;
+    let balance = |n: &f64| if *n > 0.0 { total.weight / (known * n) } else { 0.0 };
+    Ok(Start {
+        epoch: 0,
+        weights: Weights::new(values, options.optimizer, options.average > 0.0),
+        normal,
+        target: if classes { (0.0, 1.0) } else { total.targets.of(0) },
+        weight: total.weight / total.rows as f64,
+        balance: total.classes.iter().map(balance).collect(),
+    })
 }

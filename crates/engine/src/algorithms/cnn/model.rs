@@ -4,7 +4,7 @@ use super::params::Source;
 use crate::error::{Error, Kind, Result};
 use crate::schema::{Chunk, Schema, Task};
 use nn::data::{Inputs, Normal};
-use nn::network::{Layer, Network, Shape};
+use nn::network::{Kind as Layer, Network, Pair, Shape};
 use nn::plan::Plan;
 use nn::score::Predictor;
 use serde::{Deserialize, Serialize};
@@ -106,14 +106,14 @@ impl crate::learner::Model for Model {
         if let Ok(ready) = self.ready() {
             let plan = ready.plan();
             rows.push(("parameters".into(), plan.parameters().to_string()));
-            for (i, line) in plan.lines.iter().enumerate() {
+            for line in &plan.lines {
                 let parameters = match line.parameters {
                     0 => String::new(),
                     n => format!(", {n} parameters"),
                 };
                 rows.push((
-                    format!("layer {i}"),
-                    format!("{}: {}{parameters}", settings(&line.layer), line.shape),
+                    format!("layer {}", line.name),
+                    format!("{}: {}{parameters}", settings(&line.layer.kind, line.layer.kind()), line.shape),
                 ));
             }
         }
@@ -127,21 +127,28 @@ impl crate::learner::Model for Model {
 }
 
 /// A layer in words.
-fn settings(layer: &Layer) -> String {
-    let kind = layer.kind();
-    match *layer {
-        Layer::Conv2d { filters, kernel_size: k, stride: 1, .. } => {
-            format!("{kind} {k}x{k}, {filters} filters")
+fn settings(layer: &Layer, name: &str) -> String {
+    let one = Pair::both(1);
+    match layer {
+        Layer::Conv2d { filters, kernel_size: k, stride, groups, .. } => {
+            let mut text = format!("{name} {k}, {filters} filters");
+            if *stride != one {
+                let across =
+                    if stride.0[0] == stride.0[1] { stride.0[0].to_string() } else { stride.to_string() };
+                text += &format!(", stride {across}");
+            }
+            if *groups > 1 {
+                text += &format!(", {groups} groups");
+            }
+            text
         }
-        Layer::Conv2d { filters, kernel_size: k, stride, .. } => {
-            format!("{kind} {k}x{k}, {filters} filters, stride {stride}")
-        }
-        Layer::MaxPool2d { kernel_size: k, .. } | Layer::AvgPool2d { kernel_size: k, .. } => {
-            format!("{kind} {k}x{k}")
-        }
-        Layer::Dense { units } => format!("{kind}, {units} units"),
-        Layer::Dropout { rate } => format!("{kind} {rate}"),
-        _ => kind.to_string(),
+        Layer::Conv1d { filters, kernel_size: k, .. } => format!("{name} {k}, {filters} filters"),
+        Layer::MaxPool2d { kernel_size: k, .. }
+        | Layer::AvgPool2d { kernel_size: k, .. }
+        | Layer::DepthwiseConv2d { kernel_size: k, .. } => format!("{name} {k}"),
+        Layer::Dense { units, .. } => format!("{name}, {units} units"),
+        Layer::Dropout { rate } => format!("{name} {rate}"),
+        _ => name.to_string(),
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
 use crate::schema::{Schema, Task};
-use nn::data::Augment;
+use nn::augment::Augment;
 use nn::network::{Network, Shape};
 use nn::optimizer::{Optimizer, Schedule};
 use nn::plan::Plan;
+use nn::presets::preset;
 use nn::train::{Loss, Options};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,15 +16,18 @@ pub(super) const PARAMS: &[Param] = &[
     Param::choice(
         "architecture",
         "cnn_small",
-        &["cnn_small", "lenet", "mlp"],
-        "Layers by name: a small convolutional network, LeNet, or dense layers only (for tables).",
+        &["cnn_small", "lenet", "resnet9", "resnet18", "mobilenet", "mlp"],
+        "Layers by name: a small convolutional network, LeNet, residual networks of 9 and 18 layers, MobileNet, or \
+         dense layers only (for tables).",
     ),
     Param::json(
         "layers",
         "null",
-        "Layers as a JSON list, instead of an architecture: conv2d (filters, kernel_size, stride, padding), relu, \
-         max_pool2d and avg_pool2d (kernel_size, stride), global_avg_pool, flatten, dense (units), dropout (rate). \
-         The outputs are added.",
+        "Layers as a JSON list, instead of an architecture: conv2d and conv1d (filters, kernel_size, stride, padding, \
+         dilation, groups, bias), depthwise_conv2d, max_pool2d and avg_pool2d (kernel_size, stride, padding), \
+         global_avg_pool, global_max_pool, flatten, dense (units, bias), batch_norm (momentum, epsilon), layer_norm, \
+         group_norm (groups), relu, leaky_relu (slope), gelu, silu, sigmoid, tanh, softmax, dropout (rate), residual \
+         (layers, shortcut), concat (branches). Any may have a name. The outputs are added.",
     )
     .optional(),
     Param::json(
@@ -44,8 +48,41 @@ pub(super) const PARAMS: &[Param] = &[
     Param::choice(
         "schedule",
         "one_cycle",
-        &["constant", "cosine", "one_cycle"],
-        "How the learning rate moves: not, down along a cosine, or up for 30 % of the training and then down.",
+        &["constant", "cosine", "one_cycle", "step"],
+        "How the learning rate moves: not, down along a cosine, up for 30 % of the training and then down, or down by \
+         gamma every step_size epochs.",
+    ),
+    Param::int("step_size", 30, 1, 10_000, "Epochs between the steps of schedule step."),
+    Param::float("gamma", 0.1, 1e-6, 1.0, "What the learning rate is multiplied with at each step of schedule step."),
+    Param::float("max_grad_norm", 0.0, 0.0, 1e6, "Longer gradients are cut to this length; 0 for none."),
+    Param::float(
+        "ema_decay",
+        0.0,
+        0.0,
+        0.99999,
+        "Share of the weights' moving average that stays at each step; the average is what scores. 0 for none.",
+    ),
+    Param::choice(
+        "loss",
+        "auto",
+        &["auto", "cross_entropy", "focal", "squared", "huber"],
+        "What training lowers: cross_entropy or focal for classes, squared or huber for numbers; the first of them when \
+         left out.",
+    ),
+    Param::float("label_smoothing", 0.0, 0.0, 0.9, "Share of a row's class that cross_entropy spreads over all classes."),
+    Param::float("focal_gamma", 2.0, 0.0, 10.0, "How much less focal counts rows that are right already."),
+    Param::float(
+        "huber_delta",
+        1.0,
+        1e-3,
+        100.0,
+        "Error from which on huber grows straight, in standard deviations of the target.",
+    ),
+    Param::choice(
+        "class_weight",
+        "none",
+        &["none", "balanced"],
+        "Whether rows of rare classes count more, so that all classes count alike.",
     ),
     Param::float("dropout", 0.25, 0.0, 0.95, "Share of values that the dropout layers of an architecture zero."),
     Param::choice(
@@ -54,6 +91,26 @@ pub(super) const PARAMS: &[Param] = &[
         &["none", "flip", "crop", "flip_crop"],
         "How training images vary: mirrored left to right, moved by up to an eighth of their size, or both.",
     ),
+    Param::float(
+        "cutout",
+        0.0,
+        0.0,
+        0.9,
+        "Side of a square, as a share of the image's, that is blanked in each training image; 0 for none.",
+    ),
+    Param::float(
+        "mixup",
+        0.0,
+        0.0,
+        10.0,
+        "Mixes training rows in pairs, by shares of a beta distribution with this parameter twice; 0 for none.",
+    ),
+    Param::json(
+        "freeze",
+        "null",
+        "Names of layers, such as [\"0\", \"layer1\"], whose weights a training that goes on from a model leaves alone.",
+    )
+    .optional(),
 ];
 
 /// What a row is to the network.
@@ -73,6 +130,8 @@ pub struct Params {
     /// All but the seed, which is the training's.
     pub(super) options: Options,
     pub(super) classes: usize,
+    /// Whether classes count alike, however many rows they have.
+    pub(super) balanced: bool,
 }
 
 pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
@@ -91,12 +150,12 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
                  for example '{\"shape\": [8, 8, 1]}'.",
             ));
         }
-        Network::preset(architecture, input, values.float("dropout")? as f32, outputs)
+        preset(architecture, input, values.float("dropout")? as f32, outputs)
             .ok_or_else(|| Error::internal(format!("no architecture \"{architecture}\"")))?
     } else {
         Network::from_json(input, &layers.to_string(), outputs)?
     };
-    let plan = Arc::new(Plan::new(&network)?);
+    let plan = Arc::new(Plan::with_frozen(&network, &names(values.json("freeze")?)?)?);
     let optimizer = match values.text("optimizer")? {
         "sgd" => {
             Optimizer::Sgd { momentum: values.float("momentum")? as f32, nesterov: values.bool("nesterov")? }
@@ -106,22 +165,67 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
     };
     let usual = if matches!(optimizer, Optimizer::Sgd { .. }) { 0.05 } else { 0.003 };
     let augment = values.text("augment")?;
+    let epochs = values.count("epochs")?;
     let options = Options {
-        loss: if classes > 0 { Loss::CrossEntropy } else { Loss::Squared },
+        loss: loss(values, classes)?,
         optimizer,
         learning_rate: values.opt_float("learning_rate")?.unwrap_or(usual),
         schedule: match values.text("schedule")? {
             "constant" => Schedule::Constant,
             "cosine" => Schedule::Cosine,
+            "step" => Schedule::Step {
+                every: values.count("step_size")? as f64 / epochs as f64,
+                factor: values.float("gamma")?,
+            },
             _ => Schedule::OneCycle,
         },
         weight_decay: values.float("weight_decay")?,
+        clip: values.float("max_grad_norm")?,
+        average: values.float("ema_decay")?,
         batch_size: values.count("batch_size")?,
-        epochs: values.count("epochs")?,
-        augment: Augment { flip: augment.contains("flip"), crop: augment.contains("crop") },
+        epochs,
+        augment: Augment {
+            flip: augment.contains("flip"),
+            crop: augment.contains("crop"),
+            cutout: values.float("cutout")? as f32,
+            mixup: values.float("mixup")? as f32,
+        },
         seed: 0,
     };
-    Ok(Params { source, plan, options, classes })
+    let balanced = values.text("class_weight")? == "balanced";
+    if balanced && classes == 0 {
+        return Err(Error::new(Kind::Parameter, "parameter \"class_weight\" of cnn is for classes")
+            .hint("Leave it out where the target is a number."));
+    }
+    Ok(Params { source, plan, options, classes, balanced })
+}
+
+fn loss(values: &Values, classes: usize) -> Result<Loss> {
+    let smoothing = values.float("label_smoothing")? as f32;
+    let (name, kind) = (values.text("loss")?, if classes > 0 { "classes" } else { "numbers" });
+    Ok(match (name, classes > 0) {
+        ("auto" | "cross_entropy", true) => Loss::CrossEntropy { smoothing },
+        ("focal", true) => Loss::Focal { gamma: values.float("focal_gamma")? as f32 },
+        ("auto" | "squared", false) => Loss::Squared,
+        ("huber", false) => Loss::Huber { delta: values.float("huber_delta")? as f32 },
+        _ => {
+            let message = format!("loss \"{name}\" of cnn does not fit a target of {kind}");
+            return Err(Error::new(Kind::Parameter, message)
+                .hint("Use cross_entropy or focal for classes, squared or huber for numbers."));
+        }
+    })
+}
+
+/// Layers by name.
+fn names(given: &serde_json::Value) -> Result<Vec<String>> {
+    if given.is_null() {
+        return Ok(vec![]);
+    }
+    let list = given.as_array().map(|v| v.iter().map(|n| n.as_str().map(str::to_string)));
+    list.and_then(|names| names.collect()).ok_or_else(|| {
+        let message = format!("parameter \"freeze\" of cnn is {given}, expected a list of layers' names");
+        Error::new(Kind::Parameter, message).hint("For example '{\"freeze\": [\"0\", \"1\"]}'.")
+    })
 }
 
 /// What a row is, and its shape.
