@@ -100,8 +100,8 @@ given are 1, and 0 for the right class). calibration is sigmoid or isotonic. con
 coverage of damson.predict_lower and damson.predict_upper, or of damson.prediction_set.
 Rows to test on serve for none of these. Threshold and calibration are learnt out of fold, which trains five models more;
 with calibration_size from that share of the training rows, held out. conformal holds that share out too, 0.2 by default.
-init_model, a model of boosting that is yours (name, name@alias or name@7), is gone on from: its trees come first, and
-params count the rounds that are added. Features, preprocessing and classes are that model''s, its objective must be
+init_model, a model of boosting or cnn that is yours (name, name@alias or name@7), is gone on from: its trees come first,
+and params count the rounds that are added; a network begins with its weights. Features, preprocessing and classes are that model''s, its objective must be
 named again; damson.versions shows it as the parent. On the same rows, by the same params and seed, 100 rounds and
 100 more are those of 200 at once.
 The first version of a model is deployed as production at once, later ones by damson.deploy.

@@ -87,6 +87,11 @@ pub trait Observer: Sync {
     fn progress(&self, _done: usize, _total: usize, _what: &str) {}
     /// A metric of one round, such as `train_loss`.
     fn metric(&self, _round: usize, _name: &str, _value: f64) {}
+    /// A round is over, and `state` gives the bytes from which [`Algorithm::fit_again`] goes on to the very model that
+    /// the unbroken training gives. An error ends the training.
+    fn checkpoint(&self, _round: usize, _state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
+        Ok(())
+    }
     /// Something the user must know although the work goes on, such as non-convergence.
     fn warning(&self, _message: &str) {}
 }
@@ -300,6 +305,16 @@ pub trait Algorithm: Send + Sync {
         from: Option<&[u8]>,
         cx: &Cx,
     ) -> Result<(Vec<u8>, Option<Vec<f64>>)>;
+    /// The same, from where a training was broken off: from the bytes of a checkpoint of it, with the same
+    /// parameters, rows and seed.
+    fn fit_again(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        rows: &dyn crate::run::Rows,
+        checkpoint: &[u8],
+        cx: &Cx,
+    ) -> Result<(Vec<u8>, Option<Vec<f64>>)>;
     /// Begins a training whose shards live elsewhere.
     fn start(&self, params: &Values, schema: &Schema, cx: &Cx) -> Result<Box<dyn Job>> {
         self.start_from(params, schema, None, cx)
@@ -390,7 +405,22 @@ impl<L: Learner> Algorithm for Erased<L> {
     ) -> Result<(Vec<u8>, Option<Vec<f64>>)> {
         let params = L::params(params, schema)?;
         let state = begin::<L>(&params, schema, from, cx)?;
-        let (model, outputs) = crate::run::fit_from::<L>(&params, schema, rows, state, cx)?;
+        let (model, outputs) = crate::run::fit_from::<L>(&params, schema, rows, (0, state), cx)?;
+        model.validate(schema)?;
+        Ok((wire::encode(&model)?, outputs))
+    }
+
+    fn fit_again(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        rows: &dyn crate::run::Rows,
+        checkpoint: &[u8],
+        cx: &Cx,
+    ) -> Result<(Vec<u8>, Option<Vec<f64>>)> {
+        let params = L::params(params, schema)?;
+        let (round, state): (u64, L::State) = wire::decode(checkpoint)?;
+        let (model, outputs) = crate::run::fit_from::<L>(&params, schema, rows, (round as usize, state), cx)?;
         model.validate(schema)?;
         Ok((wire::encode(&model)?, outputs))
     }

@@ -186,15 +186,15 @@ pub fn block_rows(schema: &Schema) -> usize {
 
 /// Trains on the current rayon pool.
 pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<L::Model> {
-    Ok(fit_from::<L>(params, schema, rows, L::init(params, schema, cx)?, cx)?.0)
+    Ok(fit_from::<L>(params, schema, rows, (0, L::init(params, schema, cx)?), cx)?.0)
 }
 
-/// The same, from a first state; with what the model answers for the rows, where the shards know it.
+/// The same, from the state after so many rounds; with what the model answers for the rows, where the shards know it.
 pub fn fit_from<L: Learner>(
     params: &L::Params,
     schema: &Schema,
     rows: &dyn Rows,
-    mut state: L::State,
+    (mut round, mut state): (usize, L::State),
     cx: &Cx,
 ) -> Result<(L::Model, Option<Vec<f64>>)> {
     let block = block_rows(schema);
@@ -244,7 +244,10 @@ pub fn fit_from<L: Learner>(
             }
         }
         match L::update(params, state, total, cx)? {
-            Step::Again(next) => state = next,
+            Step::Again(next) => {
+                (round, state) = (round + 1, next);
+                cx.observer.checkpoint(round, &|| crate::wire::encode(&(round as u64, &state)))?;
+            }
             Step::Done(model) => {
                 let mut outputs = vec![];
                 let known = locals.into_iter().all(|local| L::outputs(&model, local, &mut outputs));

@@ -28,7 +28,7 @@ fn images_a_second() {
     let deep = r#"[{"type":"conv2d","filters":32},{"type":"relu"},{"type":"conv2d","filters":32},{"type":"relu"},
         {"type":"max_pool2d"},{"type":"conv2d","filters":64},{"type":"relu"},{"type":"conv2d","filters":64},
         {"type":"relu"},{"type":"max_pool2d"},{"type":"flatten"},{"type":"dense","units":128},{"type":"relu"}]"#;
-    let rows = 1024;
+    let rows = 512;
     let mut seed = 1u64;
     let images: Vec<u8> = (0..rows * shape.len())
         .map(|_| {
@@ -46,7 +46,7 @@ fn images_a_second() {
     ] {
         let plan = Plan::new(&network).unwrap();
         for isa in [Isa::detect()] {
-            for threads in [1, 2] {
+            for threads in [2] {
                 let options = Options {
                     loss: Loss::CrossEntropy { smoothing: 0.0 },
                     optimizer: Optimizer::Adam,
@@ -66,7 +66,7 @@ fn images_a_second() {
                 let stop = AtomicBool::new(false);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut best = (f64::MAX, f64::MAX);
-                for epoch in 0..3 {
+                for epoch in 0..2 {
                     let (wall, cpu) = (Instant::now(), processor());
                     pool.install(|| trainer.epoch(&mut weights, data, epoch, Stop(&stop)).unwrap());
                     best.0 = best.0.min(wall.elapsed().as_secs_f64());

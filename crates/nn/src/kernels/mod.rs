@@ -193,7 +193,7 @@ pub fn conv_row(
     }
     // SAFETY: `x` holds the last value of the last pixel's window, `out` (and mask, bias) hold all pixels and
     // blocks, `w` holds `blocks` whole blocks by the division above; the CPU has the features by `Isa`.
-    unsafe { tile::conv_row(isa, x, window, w, blocks, out, step, finish) }
+    unsafe { tile::conv_row(isa, x, window, w, blocks, (out, step), finish) }
 }
 
 /// Adds the weight gradient of `rows` rows: `dw[k][c] += sum_p x[p][k] * dy[p][c]`.

@@ -20,8 +20,7 @@ pub unsafe fn conv_row(
     window: Window,
     w: &[f32],
     blocks: usize,
-    out: &mut [f32],
-    step: usize,
+    (out, step): (&mut [f32], usize),
     finish: Finish,
 ) {
     #[cfg(target_arch = "x86_64")]

@@ -51,8 +51,6 @@ pub struct Start {
     target: (f64, f64),
     /// The mean weight of a row.
     weight: f64,
-    /// What rows of each class count, besides; empty where all count alike.
-    balance: Vec<f64>,
 }
 
 /// A shard's rows, copied once: images as bytes, numbers as f32.
@@ -80,8 +78,6 @@ pub struct Partial {
     inputs: Moments,
     targets: Moments,
     weight: f64,
-    /// Rows of each class, by weight.
-    classes: Vec<f64>,
     trained: Option<Trained>,
 }
 
@@ -132,10 +128,6 @@ impl Merge for Partial {
         self.inputs.merge(&other.inputs);
         self.targets.merge(&other.targets);
         self.weight += other.weight;
-        if self.classes.len() < other.classes.len() {
-            self.classes.resize(other.classes.len(), 0.0);
-        }
-        self.classes.iter_mut().zip(&other.classes).for_each(|(a, b)| *a += b);
         let Some(theirs) = other.trained else { return Ok(()) };
         let Some(ours) = &mut self.trained else {
             self.trained = Some(theirs);
@@ -181,7 +173,8 @@ impl Local {
             Ready {
                 trainer: Trainer::new(&params.plan, start.normal.clone(), options),
                 targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
-                weights: counts(y, weight, start),
+                weights: (!weight.is_empty())
+                    .then(|| weight.iter().map(|w| (w / start.weight) as f32).collect()),
             }
         });
         let inputs = match params.source {
@@ -193,16 +186,6 @@ impl Local {
         let found = ready.trainer.epoch(&mut weights, rows, start.epoch, nn::Stop(cx.stop))?;
         Ok((weights, found))
     }
-}
-
-/// What each row counts, 1 on average; none where all count alike.
-fn counts(y: &[f64], weight: &[f64], start: &Start) -> Option<Vec<f32>> {
-    if weight.is_empty() && start.balance.is_empty() {
-        return None;
-    }
-    let of_class = |y: f64| start.balance.get(y as usize).copied().unwrap_or(1.0);
-    let of_row = |i: usize| weight.get(i).map_or(1.0, |w| w / start.weight);
-    Some(y.iter().enumerate().map(|(i, y)| (of_row(i) * of_class(*y)) as f32).collect())
 }
 
 impl Learner for Cnn {
@@ -277,12 +260,6 @@ impl Learner for Cnn {
             partial.inputs.add(inputs, params.plan.network.input.channels);
             partial.targets.add(Inputs::Doubles(chunk.y), 1);
             partial.weight += (0..chunk.rows).map(|i| chunk.weight(i)).sum::<f64>();
-            if params.balanced {
-                partial.classes.resize(params.classes, 0.0);
-                for (i, y) in chunk.y.iter().enumerate() {
-                    partial.classes[*y as usize] += chunk.weight(i);
-                }
-            }
         }
         Ok(())
     }
@@ -372,14 +349,11 @@ fn begin(params: &Params, origin: Option<Origin>, total: &Partial, cx: &Cx) -> R
             normal = origin.normal;
         }
     }
-    let known = total.classes.iter().filter(|n| **n > 0.0).count() as f64;
-    let balance = |n: &f64| if *n > 0.0 { total.weight / (known * n) } else { 0.0 };
     Ok(Start {
         epoch: 0,
         weights: Weights::new(values, options.optimizer, options.average > 0.0),
         normal,
         target: if classes { (0.0, 1.0) } else { total.targets.of(0) },
         weight: total.weight / total.rows as f64,
-        balance: total.classes.iter().map(balance).collect(),
     })
 }

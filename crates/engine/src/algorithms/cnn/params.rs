@@ -78,12 +78,6 @@ pub(super) const PARAMS: &[Param] = &[
         100.0,
         "Error from which on huber grows straight, in standard deviations of the target.",
     ),
-    Param::choice(
-        "class_weight",
-        "none",
-        &["none", "balanced"],
-        "Whether rows of rare classes count more, so that all classes count alike.",
-    ),
     Param::float("dropout", 0.25, 0.0, 0.95, "Share of values that the dropout layers of an architecture zero."),
     Param::choice(
         "augment",
@@ -130,8 +124,6 @@ pub struct Params {
     /// All but the seed, which is the training's.
     pub(super) options: Options,
     pub(super) classes: usize,
-    /// Whether classes count alike, however many rows they have.
-    pub(super) balanced: bool,
 }
 
 pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
@@ -192,12 +184,7 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
         },
         seed: 0,
     };
-    let balanced = values.text("class_weight")? == "balanced";
-    if balanced && classes == 0 {
-        return Err(Error::new(Kind::Parameter, "parameter \"class_weight\" of cnn is for classes")
-            .hint("Leave it out where the target is a number."));
-    }
-    Ok(Params { source, plan, options, classes, balanced })
+    Ok(Params { source, plan, options, classes })
 }
 
 fn loss(values: &Values, classes: usize) -> Result<Loss> {

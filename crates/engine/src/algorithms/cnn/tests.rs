@@ -249,6 +249,111 @@ fn says_when_it_diverges() {
     assert!(error.message.contains("diverged"), "{error}");
 }
 
+/// Keeps the checkpoint after a round, and stops there.
+struct Breaks(usize, Mutex<Vec<u8>>);
+
+impl Observer for Breaks {
+    fn checkpoint(&self, round: usize, state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
+        if round == self.0 {
+            *self.1.lock().unwrap() = state()?;
+            return Err(crate::error::Error::new(Kind::Cancelled, "the power failed"));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn goes_on_from_a_checkpoint_as_if_never_broken() {
+    let [train, _] = digits();
+    let table = digit_images(&train[..200]);
+    let json = r#"{"epochs": 4, "optimizer": "adamw", "ema_decay": 0.99, "augment": "flip_crop", "mixup": 0.2,
+        "layers": [{"type": "conv2d", "filters": 16}, {"type": "batch_norm"}, {"type": "relu"},
+        {"type": "conv2d", "filters": 16}, {"type": "relu"}, {"type": "dropout", "rate": 0.2}]}"#;
+    let whole = fit(json, &table, 2).unwrap();
+    let (values, stop) = (values(json).unwrap(), AtomicBool::new(false));
+    for round in 1..=4 {
+        let breaks = Breaks(round, Mutex::default());
+        assert_eq!(fit_watched(json, &table, 2, &breaks).unwrap_err().message, "the power failed");
+        let kept = breaks.1.into_inner().unwrap();
+        let cx = Cx { seed: 1, stop: &stop, observer: &Silent };
+        let (model, _) = CNN.fit_again(&values, table.schema(), &table, &kept, &cx).unwrap();
+        assert!(model == whole, "broken after round {round}");
+        let damaged = &kept[..kept.len() / 2];
+        assert!(CNN.fit_again(&values, table.schema(), &table, damaged, &cx).is_err());
+    }
+}
+
+fn go_on(json: &str, table: &Table, from: &[u8], observer: &dyn Observer) -> Result<Vec<u8>> {
+    let (values, stop) = (values(json)?, AtomicBool::new(false));
+    let cx = Cx { seed: 2, stop: &stop, observer };
+    Ok(CNN.fit_from(&values, table.schema(), table, Some(from), &cx)?.0)
+}
+
+fn tensors(model: &[u8], schema: &Schema) -> Vec<(String, Vec<u8>)> {
+    let model: super::Model = crate::wire::decode(model).unwrap();
+    model.validate(schema).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&model.weights).unwrap();
+    file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect()
+}
+
+#[test]
+fn goes_on_from_a_model_and_leaves_frozen_layers_alone() {
+    let [train, test] = digits();
+    let (few, schema) = (digit_images(&train[..300]), digit_images(&train[..300]).schema().clone());
+    let layers = r#""layers": [{"type": "conv2d", "filters": 16, "name": "sees"}, {"type": "batch_norm"}, {"type": "relu"},
+        {"type": "max_pool2d"}, {"type": "conv2d", "filters": 32}, {"type": "relu"}]"#;
+    let first = fit(&format!(r#"{{"epochs": 8, {layers}}}"#), &digit_images(&train), 2).unwrap();
+    let again = go_on(
+        &format!(r#"{{"epochs": 1, "freeze": ["sees", "1"], "learning_rate": 1e-3, {layers}}}"#),
+        &few,
+        &first,
+        &Silent,
+    )
+    .unwrap();
+    let cold = fit(&format!(r#"{{"epochs": 1, {layers}}}"#), &few, 2).unwrap();
+    let test = digit_images(&test);
+    let (warm, cold) = (accuracy(&again, &test), accuracy(&cold, &test));
+    assert!(warm > 0.9 && warm > cold + 0.1, "{warm} {cold}");
+    let [before, after] = [&first, &again].map(|m| tensors(m, &schema));
+    for ((name, a), (_, b)) in before.iter().zip(&after) {
+        let frozen = name.starts_with("sees.") || name.starts_with("1.");
+        assert_eq!(a == b, frozen, "{name}");
+    }
+    // Other outputs begin anew, with a warning; a network of which nothing fits is refused.
+    #[derive(Default)]
+    struct Warned(Mutex<Vec<String>>);
+    impl Observer for Warned {
+        fn warning(&self, message: &str) {
+            self.0.lock().unwrap().push(message.into());
+        }
+    }
+    let warned = Warned::default();
+    let wider = layers.replace("32", "40");
+    go_on(&format!(r#"{{"epochs": 1, {wider}}}"#), &few, &first, &warned).unwrap();
+    let warned = warned.0.into_inner().unwrap();
+    assert!(warned[0].contains("no fitting weights for 4.weight, 4.bias, 7.weight"), "{warned:?}");
+    let error = go_on(r#"{"epochs": 1, "architecture": "resnet18"}"#, &few, &first, &Silent).unwrap_err();
+    assert!(error.message.contains("no tensor of the weights"), "{error}");
+}
+
+#[test]
+fn residual_networks_learn_digits() {
+    let [train, test] = digits();
+    for (json, least) in [
+        (r#"{"architecture": "resnet9", "epochs": 3, "learning_rate": 0.001}"#, 0.93),
+        (r#"{"architecture": "mobilenet", "epochs": 6, "learning_rate": 0.002}"#, 0.85),
+        (
+            r#"{"loss": "focal", "cutout": 0.2, "mixup": 0.1, "ema_decay": 0.99, "max_grad_norm": 5,
+            "schedule": "step", "step_size": 7, "gamma": 0.3}"#,
+            0.95,
+        ),
+    ] {
+        let found = accuracy(&fit(json, &digit_images(&train), 2).unwrap(), &digit_images(&test));
+        println!("{json}: {found:.4}");
+        assert!(found >= least, "{json}: {found}");
+    }
+}
+
 #[test]
 fn refuses_what_does_not_fit() {
     let table = Schema::numeric(64, Task::Classification, 10, 100);
@@ -270,6 +375,11 @@ fn refuses_what_does_not_fit() {
     assert!(
         refuse(&image, r#"{"layers": [{"type": "convolution"}]}"#).message.contains("layer 0 (convolution)")
     );
+    assert!(refuse(&image, r#"{"loss": "huber"}"#).message.contains("does not fit a target of classes"));
+    assert!(refuse(&image, r#"{"freeze": ["head"]}"#).message.contains("no layer \"head\" to freeze"));
+    assert!(refuse(&image, r#"{"freeze": [3]}"#).message.contains("a list of layers' names"));
+    let number = Schema { image: Some(DIGIT), ..Schema::numeric(0, Task::Regression, 0, 100) };
+    assert!(refuse(&number, r#"{"loss": "focal"}"#).message.contains("a target of numbers"));
     let both = Schema { image: Some(DIGIT), ..table };
     assert_eq!(refuse(&both, "{}").kind, Kind::Unsupported);
 }
