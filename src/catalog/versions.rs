@@ -9,8 +9,8 @@ use crate::pg::datum::{Jsonb, TextArray};
 use crate::pg::error::{Error, Result};
 use crate::pg::role::current_user;
 use engine::drift::Baseline;
-use serde_json::json;
 use engine::evaluation::figures::Figures;
+use serde_json::json;
 use std::time::Instant;
 
 /// Bytes of an artifact in one row.
