@@ -38,8 +38,6 @@ const FEW: usize = 20;
 const EXPECTED: f64 = 5.0;
 /// Culprits that a message names.
 const NAMED: usize = 5;
-/// A stored reference of more rows has the groups of a sample of so many.
-const SAMPLED: u64 = 131_072;
 
 /// What raises an alarm.
 #[derive(Debug, Clone, PartialEq)]
@@ -365,7 +363,7 @@ fn of_values(then: &Distribution, now: &Distribution) -> f64 {
                 return p_value;
             }
             // What storing may have moved it by explains as much of it.
-            let rows = a.rows.min(SAMPLED) as usize;
+            let rows = a.rows.div_ceil(read::run(a.rows + a.missing + a.infinite)) as usize;
             match statistic - error {
                 d if d > 0.0 => two_samples(d, rows, b.rows as usize),
                 _ => 1.0,

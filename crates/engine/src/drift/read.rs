@@ -10,18 +10,24 @@ use crate::prepare::extent::Extent;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Rows of a column that a stored distribution looks at one by one; of more it takes one of each run of neighbours, by
-/// hash. Counts, moments and ends are of all rows, and so is everything of columns with few different values.
-pub const SAMPLE: usize = 1 << 17;
+/// Rows of a column that a stored distribution looks at one by one; of more it takes one of each [`run`] of neighbours,
+/// by hash. Counts, moments and ends are of all rows, and so is everything of columns with few different values.
+const SAMPLE: usize = 1 << 17;
 /// Whole numbers within a range of this width are counted rather than sorted.
 const RANGE: i64 = 1 << 16;
+
+/// For how many of its rows a stored distribution took one.
+pub(super) fn run(rows: u64) -> u64 {
+    const FEWEST: u64 = SAMPLE as u64 / 2;
+    if rows <= SAMPLE as u64 { 1 } else { rows.div_ceil(FEWEST) }
+}
 
 /// The exact distribution of a column; as categories where those are asked for.
 ///
 /// # Errors
 /// When the caller asked to stop.
 pub fn exact(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribution> {
-    read(column, shape, usize::MAX, cx)
+    read(column, shape, false, cx)
 }
 
 /// The distribution of a column, small enough to store.
@@ -29,7 +35,7 @@ pub fn exact(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribut
 /// # Errors
 /// When the caller asked to stop.
 pub fn small(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribution> {
-    let mut found = read(column, shape, SAMPLE, cx)?;
+    let mut found = read(column, shape, true, cx)?;
     found.compress();
     Ok(found)
 }
@@ -58,7 +64,7 @@ impl Look {
             }
             _ => return Ok(None),
         };
-        let mut distribution = numbers(column, SAMPLE, Some(&extent), cx)?;
+        let mut distribution = numbers(column, true, Some(&extent), cx)?;
         distribution.compress();
         Ok(Some(Look { extent, distribution }))
     }
@@ -75,7 +81,7 @@ impl Look {
     }
 }
 
-fn read(column: &Column, shape: Option<Shape>, most: usize, cx: &Cx) -> Result<Distribution> {
+fn read(column: &Column, shape: Option<Shape>, small: bool, cx: &Cx) -> Result<Distribution> {
     cx.check()?;
     Ok(match &column.data {
         Data::Text(d) => {
@@ -84,7 +90,7 @@ fn read(column: &Column, shape: Option<Shape>, most: usize, cx: &Cx) -> Result<D
             for code in &d.codes {
                 *counts.get_mut(*code as usize).unwrap_or(&mut missing) += 1;
             }
-            Distribution::Categories(labelled(&d.values, &counts, missing, most != usize::MAX))
+            Distribution::Categories(labelled(&d.values, &counts, missing, small))
         }
         Data::Bool(v) => {
             let mut counts = [0u64; 3];
@@ -100,9 +106,9 @@ fn read(column: &Column, shape: Option<Shape>, most: usize, cx: &Cx) -> Result<D
         }
         _ if shape == Some(Shape::Categories) => {
             // There are few different values in a column of labels.
-            super::baseline::as_labels(&numbers(column, usize::MAX, None, cx)?)
+            super::baseline::as_labels(&numbers(column, false, None, cx)?)
         }
-        _ => Distribution::Numbers(numbers(column, most, None, cx)?),
+        _ => Distribution::Numbers(numbers(column, small, None, cx)?),
     })
 }
 
@@ -119,31 +125,31 @@ fn labelled(labels: &[String], counts: &[u64], missing: u64, few: bool) -> Categ
     found
 }
 
-/// The distribution of a column that holds numbers, times (in seconds since 2000), or arrays (their lengths). More rows
-/// than `most` are sampled.
-fn numbers(column: &Column, most: usize, extent: Option<&Extent>, cx: &Cx) -> Result<Numbers> {
+/// The distribution of a column that holds numbers, times (in seconds since 2000), or arrays (their lengths); of many
+/// rows a sample where it is to be small.
+fn numbers(column: &Column, small: bool, extent: Option<&Extent>, cx: &Cx) -> Result<Numbers> {
     let rows = column.len();
     let present = |i: usize| !column.missing.get(i).copied().unwrap_or(false);
     match &column.data {
-        Data::F32(v) if rows <= most => Numbers::of_reals(v.iter().copied(), cx),
+        Data::F32(v) if !small || rows <= SAMPLE => Numbers::of_reals(v.iter().copied(), cx),
         Data::F32(v) => {
             let extent = extent.copied().unwrap_or_else(|| Extent::of(v));
-            sampled(rows, |i| f64::from(v[i]), Stored { whole: false, real: true }, &extent, most, cx)
+            sampled(rows, |i| f64::from(v[i]), Stored { whole: false, real: true }, &extent, cx)
         }
-        Data::F64(v) => few(rows, |i| v[i], false, extent, most, cx),
+        Data::F64(v) => few(rows, |i| v[i], false, extent, small, cx),
         Data::I32(v) => {
             let values = || v.iter().enumerate().filter(|(i, _)| present(*i)).map(|(_, v)| i64::from(*v));
             if let Some(counted) = counted(values, rows as u64) {
                 return Ok(counted);
             }
-            few(rows, |i| if present(i) { f64::from(v[i]) } else { f64::NAN }, true, extent, most, cx)
+            few(rows, |i| if present(i) { f64::from(v[i]) } else { f64::NAN }, true, extent, small, cx)
         }
         Data::I64(v) => {
             let values = || v.iter().enumerate().filter(|(i, _)| present(*i)).map(|(_, v)| *v);
             if let Some(counted) = counted(values, rows as u64) {
                 return Ok(counted);
             }
-            few(rows, |i| if present(i) { v[i] as f64 } else { f64::NAN }, true, extent, most, cx)
+            few(rows, |i| if present(i) { v[i] as f64 } else { f64::NAN }, true, extent, small, cx)
         }
         Data::Time(v) => {
             let value = |i: usize| match v[i] {
@@ -151,14 +157,14 @@ fn numbers(column: &Column, most: usize, extent: Option<&Extent>, cx: &Cx) -> Re
                 i64::MAX => f64::INFINITY,
                 micros => micros as f64 / 1e6,
             };
-            few(rows, value, false, extent, most, cx)
+            few(rows, value, false, extent, small, cx)
         }
         Data::Vector { width, values } => {
             let value = |i: usize| {
                 let row = &values[i * width..(i + 1) * width];
                 row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
             };
-            few(rows, value, false, extent, most, cx)
+            few(rows, value, false, extent, small, cx)
         }
         // The other kinds hold no numbers.
         _ => Ok(Numbers { missing: rows as u64, min: f64::NAN, max: f64::NAN, ..Numbers::default() }),
@@ -171,15 +177,15 @@ fn few(
     value: impl Fn(usize) -> f64,
     whole: bool,
     extent: Option<&Extent>,
-    most: usize,
+    small: bool,
     cx: &Cx,
 ) -> Result<Numbers> {
-    if rows <= most {
+    if !small || rows <= SAMPLE {
         return Numbers::of((0..rows).map(value), whole, cx);
     }
     cx.check()?;
     let extent = extent.copied().unwrap_or_else(|| Extent::all((0..rows).map(&value)));
-    sampled(rows, value, Stored { whole, real: false }, &extent, most, cx)
+    sampled(rows, value, Stored { whole, real: false }, &extent, cx)
 }
 
 /// How a column stores its numbers.
@@ -221,10 +227,9 @@ fn sampled(
     value: impl Fn(usize) -> f64,
     stored: Stored,
     all: &Extent,
-    most: usize,
     cx: &Cx,
 ) -> Result<Numbers> {
-    let run = rows.div_ceil(most / 2);
+    let run = run(rows as u64) as usize;
     let pick = |i: usize| {
         i + (crate::fingerprint::hash(crate::frame::Value::Time(i as i64)) as usize) % run.min(rows - i)
     };
@@ -316,5 +321,32 @@ impl Hasher for Spread {
     fn write_u64(&mut self, bits: u64) {
         let mixed = (self.0 ^ bits ^ bits >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ mixed >> 29;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learner::Silent;
+    use std::sync::atomic::AtomicBool;
+
+    /// What judges a stored distribution relies on the run to know how many rows it looked at.
+    #[test]
+    fn a_stored_distribution_knows_as_much_as_its_sample() {
+        let stop = AtomicBool::new(false);
+        let cx = Cx { seed: 0, stop: &stop, observer: &Silent };
+        for (rows, expected) in [(1000, 1), (SAMPLE, 1), (SAMPLE + 1, 3), (400_000, 7)] {
+            assert_eq!(run(rows as u64), expected);
+            let values =
+                (0..rows as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as f64).collect();
+            let column = Column { name: "x".into(), data: Data::F64(values), missing: vec![] };
+            let Ok(Distribution::Numbers(found)) = small(&column, None, &cx) else {
+                panic!("it is of numbers")
+            };
+            assert_eq!(found.rows, rows as u64);
+            let looked_at = rows.div_ceil(expected as usize) as f64;
+            assert!(expected == 1 || found.rank_error > 1.36 / looked_at.sqrt());
+            assert!(found.rank_error < 1.36 / looked_at.sqrt() + 0.002, "{rows}: {}", found.rank_error);
+        }
     }
 }
