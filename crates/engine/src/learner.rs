@@ -382,6 +382,19 @@ fn begin<L: Learner>(params: &L::Params, schema: &Schema, from: Option<&[u8]>, c
     L::resume(params, schema, model, cx)
 }
 
+/// The model's bytes after the rounds that follow `begun`, and what it answers for the rows, where the fit knew it.
+fn fitted<L: Learner>(
+    params: &L::Params,
+    schema: &Schema,
+    rows: &dyn crate::run::Rows,
+    begun: (usize, L::State),
+    cx: &Cx,
+) -> Result<(Vec<u8>, Option<Vec<f64>>)> {
+    let (model, outputs) = crate::run::fit_from::<L>(params, schema, rows, begun, cx)?;
+    model.validate(schema)?;
+    Ok((wire::encode(&model)?, outputs))
+}
+
 impl<L: Learner> Algorithm for Erased<L> {
     fn info(&self) -> &'static Info {
         &L::INFO
@@ -405,9 +418,7 @@ impl<L: Learner> Algorithm for Erased<L> {
     ) -> Result<(Vec<u8>, Option<Vec<f64>>)> {
         let params = L::params(params, schema)?;
         let state = begin::<L>(&params, schema, from, cx)?;
-        let (model, outputs) = crate::run::fit_from::<L>(&params, schema, rows, (0, state), cx)?;
-        model.validate(schema)?;
-        Ok((wire::encode(&model)?, outputs))
+        fitted::<L>(&params, schema, rows, (0, state), cx)
     }
 
     fn fit_again(
@@ -420,9 +431,7 @@ impl<L: Learner> Algorithm for Erased<L> {
     ) -> Result<(Vec<u8>, Option<Vec<f64>>)> {
         let params = L::params(params, schema)?;
         let (round, state): (u64, L::State) = wire::decode(checkpoint)?;
-        let (model, outputs) = crate::run::fit_from::<L>(&params, schema, rows, (round as usize, state), cx)?;
-        model.validate(schema)?;
-        Ok((wire::encode(&model)?, outputs))
+        fitted::<L>(&params, schema, rows, (round as usize, state), cx)
     }
 
     fn start_from(
