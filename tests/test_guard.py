@@ -86,6 +86,34 @@ def test_a_preloaded_library_is_guarded(db, connect, database, stamp):
     assert one(session, CALLS[0])
 
 
+def test_tables_can_be_dropped_while_the_update_waits(db, connect, stamp):
+    """The event trigger fires for every table of the database, whoever drops it: it warns and lets go."""
+    db.execute("CREATE TABLE homes AS SELECT i AS x, 2 * i AS y FROM generate_series(1, 50) i")
+    db.execute("SELECT * FROM damson.train('m', 'homes', 'y', 'linear')")
+    db.execute("CALL damson.deploy('m', 1)")
+    old = connect()
+    assert one(old, "SELECT damson.version()")
+    rename(db, stamp, "sql_0123456789abcdef")
+    for session in [connect(), old]:
+        heard = []
+        session.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+        session.execute("CREATE TABLE other (x int)")
+        for sql in ["ALTER TABLE other ADD y int", "DROP TABLE other"]:
+            session.execute(sql)
+            assert len(heard) == 1 and heard[0].startswith(MESSAGE) and heard[0].endswith(
+                "not looked after until ALTER EXTENSION damson UPDATE"), heard
+            heard.clear()
+        refused(session, CALLS[0])
+        session.execute("SET damson.protect_sources = off; CREATE TABLE other (x int); DROP TABLE other")
+        assert heard == []
+    rename(db, "sql_0123456789abcdef", stamp)
+    heard = []
+    session = connect()
+    session.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+    session.execute("ALTER TABLE homes RENAME TO houses")
+    assert len(heard) == 1 and "homes" in heard[0], heard
+
+
 def test_a_stale_extension_can_be_made_anew(db, connect, stamp):
     rename(db, stamp, "sql_0123456789abcdef")
     session = connect()

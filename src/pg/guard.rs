@@ -5,10 +5,14 @@
 //! the old library and go on after it. The install script makes a function with the stamp of its SQL as a name, and
 //! the library looks for it: when it is loaded, and again whenever functions of the database have changed, before the
 //! next function is looked up (`needs_fmgr_hook`, which the server asks once a function and statement).
+//!
+//! The event trigger (`super::protection`) is let through: it reads no arguments, and a DBA who has not updated the
+//! extension yet must be able to drop tables. It asks [`sql_fits`] itself, and warns.
 
 use super::error::{Code, Error, raise};
 use super::shim::{damson_is_ours, damson_sql_fits};
 use pgrx::pg_sys::{self, Datum, Oid};
+use std::ffi::CStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -25,7 +29,7 @@ pub fn watch() {
     // SAFETY: `_PG_init` runs on the main thread. A snapshot is active where a function is about to be called, and not
     // while a session preloads libraries: that must not fail, and functions are asked for later.
     unsafe {
-        if pg_sys::ActiveSnapshotSet() && !fits() {
+        if pg_sys::ActiveSnapshotSet() && !for_an_event_trigger() && fits() == Fit::No {
             raise(stale());
         }
         if BEFORE.set(pg_sys::needs_fmgr_hook).is_ok() {
@@ -39,21 +43,53 @@ pub fn watch() {
     }
 }
 
+/// What is wrong where SQL and library do not fit each other.
+pub const STALE: &str = concat!(
+    "the SQL objects of extension damson in this database do not fit its library ",
+    env!("CARGO_PKG_VERSION")
+);
+
 fn stale() -> Error {
-    let message = format!(
-        "the SQL objects of extension damson in this database do not fit its library {}",
-        env!("CARGO_PKG_VERSION")
-    );
-    Error::new(Code::NotReady, message)
+    Error::new(Code::NotReady, STALE)
         .hint("ALTER EXTENSION damson UPDATE; where that was done after this session began, connect again.")
 }
 
-/// Looks for the stamp. Also true where there is no extension, or where it is just being made or updated.
-unsafe fn fits() -> bool {
+/// Whether the SQL in the database and this library were made for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// They were not.
+    No,
+    /// They were.
+    Yes,
+    /// There is no extension, or it is just being made or updated.
+    Open,
+}
+
+/// Looks whether SQL and library fit each other; within a transaction.
+pub fn sql_fits() -> Fit {
+    if FITS.load(Relaxed) {
+        return Fit::Yes;
+    }
+    // SAFETY: the caller is in a transaction.
+    unsafe { fits() }
+}
+
+/// Looks for the stamp.
+unsafe fn fits() -> Fit {
     // SAFETY: in a transaction; the name ends with its zero byte.
-    let fits = unsafe { damson_sql_fits(STAMP.as_ptr().cast()) };
-    FITS.store(fits == 1, Relaxed);
-    fits != 0
+    let fit = match unsafe { damson_sql_fits(STAMP.as_ptr().cast()) } {
+        0 => Fit::No,
+        1 => Fit::Yes,
+        _ => Fit::Open,
+    };
+    FITS.store(fit == Fit::Yes, Relaxed);
+    fit
+}
+
+/// Whether the server loads the library to fire an event trigger, for which it has a memory context of its own.
+unsafe fn for_an_event_trigger() -> bool {
+    // SAFETY: on the main thread there is a current context, whose name is a string of the server.
+    unsafe { CStr::from_ptr((*pg_sys::CurrentMemoryContext).name) == c"event trigger context" }
 }
 
 /// Asked by the server before a function is called, once a look-up. It never needs to be told of calls.
@@ -61,7 +97,11 @@ unsafe fn fits() -> bool {
 unsafe extern "C-unwind" fn needed(function: Oid) -> bool {
     // SAFETY: the server asks within a transaction, or we look no further.
     unsafe {
-        if !FITS.load(Relaxed) && pg_sys::IsTransactionState() && !fits() && damson_is_ours(function) {
+        if !FITS.load(Relaxed)
+            && pg_sys::IsTransactionState()
+            && fits() == Fit::No
+            && damson_is_ours(function)
+        {
             raise(stale());
         }
         match BEFORE.get() {

@@ -4,6 +4,7 @@
 
 use super::error::{self, Code, Error, Result, raise};
 use super::folding::aggregate_function;
+use super::guard;
 use super::settings::{self, Protection};
 use crate::catalog::sources::{self, Break};
 use engine::Kind;
@@ -33,6 +34,19 @@ unsafe fn protect(fcinfo: FunctionCallInfo) -> Result<Option<Datum>> {
     let protection = settings::protect_sources();
     if protection == Protection::Off {
         return Ok(None);
+    }
+    match guard::sql_fits() {
+        guard::Fit::Yes => {}
+        // Our own script runs.
+        guard::Fit::Open => return Ok(None),
+        guard::Fit::No => {
+            if event == c"ddl_command_end" {
+                let until =
+                    "the sources of deployed models are not looked after until ALTER EXTENSION damson UPDATE";
+                error::warn(&format!("{}: {until}", guard::STALE));
+            }
+            return Ok(None);
+        }
     }
     if event == c"ddl_command_start" {
         let broken = sources::broken()?;

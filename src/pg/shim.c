@@ -293,9 +293,10 @@ int			damson_sql_fits(const char *stamp);
 int
 damson_sql_fits(const char *stamp)
 {
+	Oid			extension = get_extension_oid("damson", true);
 	Oid			schema;
 
-	if (creating_extension || IsBinaryUpgrade || !OidIsValid(get_extension_oid("damson", true)))
+	if (!OidIsValid(extension) || (creating_extension && CurrentExtensionObject == extension) || IsBinaryUpgrade)
 		return 2;
 	schema = get_namespace_oid("damson_catalog", true);
 	return OidIsValid(schema) &&

@@ -25,6 +25,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let cluster = Cluster::of(tree, install::into_private(tree, options.major(), &["bench"])?, DEV);
     cluster.start()?;
     ensure_database(&cluster, DATABASE)?;
+    renew_extension(&cluster)?;
     let (mut lines, mut broken) = (Vec::new(), Vec::new());
     for script in scripts {
         let mut python = Command::new(tree.build.join("bench-venv/bin/python"));
@@ -41,6 +42,15 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     fs::write(&results, &text).context(|| results.display().to_string())?;
     print!("\n{text}");
     if broken.is_empty() { Ok(()) } else { Err(format!("no result from {}", broken.join(", ")).into()) }
+}
+
+/// Makes the extension anew where its SQL has changed since it was made. The data stays; models of former runs go.
+fn renew_extension(cluster: &Cluster) -> Result<()> {
+    if cluster.query(DATABASE, "SELECT damson.version()").is_err() {
+        let sql = "SET client_min_messages = warning; DROP EXTENSION damson CASCADE; CREATE EXTENSION damson";
+        cluster.query(DATABASE, sql)?;
+    }
+    Ok(())
 }
 
 /// `bench/NAME.py`, in name order; a name that starts with `_` is a library of the others.
