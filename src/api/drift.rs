@@ -6,7 +6,7 @@ use crate::pg::error::{Result, answer};
 use crate::pg::query::{self, Wanted};
 use crate::pg::{settings, work};
 use engine::drift::baseline::Predictions;
-use engine::drift::{Baseline, Choices, Finding, compare};
+use engine::drift::{Baseline, Choices, Finding, between, compare};
 use engine::frame::Frame;
 use engine::learner::Cx;
 use pgrx::prelude::*;
@@ -89,13 +89,8 @@ fn drift(
     ),
 > {
     let found = answer(|| {
-        let asked = Asked {
-            choices: Choices::parse(method.as_deref(), threshold)?,
-            share: compare::drift_share(drift_share)?,
-            chosen: columns.map(|c| c.without_nulls("columns")).transpose()?,
-            predictions: predictions.unwrap_or(true),
-        };
-        Ok(find(&*resolve(&model)?, &source, &asked, |_, _, _, _| Ok(()))?.0)
+        let asked = Asked::parse(method, threshold, columns, drift_share)?;
+        Ok(find(&*resolve(&model)?, &source, &asked, predictions, |_, _, _, _| Ok(()))?.0)
     });
     TableIterator::new(found.into_iter().map(row))
 }
@@ -105,21 +100,37 @@ pub(super) struct Asked {
     pub(super) choices: Choices,
     pub(super) share: f64,
     pub(super) chosen: Option<Vec<String>>,
-    pub(super) predictions: bool,
 }
 
-/// Compares; what else is to be known of the rows is asked meanwhile.
+impl Asked {
+    /// From the arguments that the verbs of drift share.
+    pub(super) fn parse(
+        method: Option<Text>,
+        threshold: Option<f64>,
+        columns: Option<TextArray>,
+        drift_share: Option<f64>,
+    ) -> Result<Asked> {
+        Ok(Asked {
+            choices: Choices::parse(method.as_deref(), threshold)?,
+            share: compare::drift_share(drift_share)?,
+            chosen: columns.map(|c| c.without_nulls("columns")).transpose()?,
+        })
+    }
+}
+
+/// Compares rows with a model's; what else is to be known of them is asked meanwhile.
 pub(super) fn find<T: Send>(
     resolved: &Resolved,
     source: &str,
     asked: &Asked,
+    predictions: Option<bool>,
     also: impl FnOnce(&Baseline, &Frame, &Predictions, &Cx) -> engine::Result<T> + Send,
 ) -> Result<(Vec<Finding>, T)> {
-    let Asked { choices, share, chosen, predictions } = asked;
+    let Asked { choices, share, chosen } = asked;
     let chosen = chosen.as_deref();
     let baseline = baselines::of(resolved)?;
     let scorer = &*resolved.scorer;
-    let predicts = *predictions && baseline.predicts(chosen);
+    let predicts = predictions.unwrap_or(true) && baseline.predicts(chosen);
     let there: Vec<String> = query::describe(source)?.into_iter().map(|c| c.0).collect();
     let mut wanted: Vec<String> = baseline.features(chosen).map(String::from).collect();
     wanted.extend(baseline.target(chosen).filter(|t| there.iter().any(|n| n == t)).map(String::from));
@@ -139,6 +150,27 @@ pub(super) fn find<T: Send>(
         let given = if predicts { scorer.predictions(&frame, cx)? } else { Predictions::default() };
         let found = baseline.compare(&frame, &given, chosen, choices, *share, cx)?;
         Ok((found, also(&baseline, &frame, &given, cx)?))
+    })?;
+    Ok(found.value)
+}
+
+/// Compares the rows of two sources; what else is to be known of them is asked meanwhile.
+pub(super) fn find_between<T: Send>(
+    reference: &str,
+    source: &str,
+    asked: &Asked,
+    also: impl FnOnce(&Frame, &Frame, &Cx) -> engine::Result<T> + Send,
+) -> Result<(Vec<Finding>, T)> {
+    let Asked { choices, share, chosen } = asked;
+    let chosen = chosen.as_deref();
+    let wanted = chosen.map_or(Wanted::All, Wanted::Only);
+    let limit = settings::max_memory();
+    let before = query::read(reference, wanted, limit)?;
+    let now = query::read(source, wanted, limit.saturating_sub(before.bytes()))?;
+    let title = work::Title { verb: "drift", object: "two sources" };
+    let found = work::run(title, 0, |cx| {
+        let found = between(&before, &now, chosen, choices, *share, cx)?;
+        Ok((found, also(&before, &now, cx)?))
     })?;
     Ok(found.value)
 }

@@ -1,11 +1,8 @@
 //! `damson.drift_between`: the rows of two sources beside each other, without a model.
 
-use super::drift::row;
+use super::drift::{Asked, find_between, row};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::answer;
-use crate::pg::query::{self, Wanted};
-use crate::pg::{settings, work};
-use engine::drift::{Choices, between, compare};
 use pgrx::prelude::*;
 
 #[pg_extern(sql = r#"
@@ -51,15 +48,8 @@ fn drift_between(
     ),
 > {
     let found = answer(|| {
-        let choices = Choices::parse(method.as_deref(), threshold)?;
-        let share = compare::drift_share(drift_share)?;
-        let chosen = columns.map(|c| c.without_nulls("columns")).transpose()?;
-        let wanted = chosen.as_deref().map_or(Wanted::All, Wanted::Only);
-        let limit = settings::max_memory();
-        let before = query::read(&reference, wanted, limit)?;
-        let now = query::read(&source, wanted, limit.saturating_sub(before.bytes()))?;
-        let title = work::Title { verb: "drift", object: "two sources" };
-        Ok(work::run(title, 0, |cx| between(&before, &now, chosen.as_deref(), &choices, share, cx))?.value)
+        let asked = Asked::parse(method, threshold, columns, drift_share)?;
+        Ok(find_between(&reference, &source, &asked, |_, _, _| Ok(()))?.0)
     });
     TableIterator::new(found.into_iter().map(row))
 }

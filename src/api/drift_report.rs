@@ -1,14 +1,11 @@
 //! `damson.drift_report` and `damson.drift_report_between`: rows then and now as pages to look at.
 
-use super::drift::{Asked, find};
+use super::drift::{Asked, find, find_between};
 use crate::catalog::{reports, resolve};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Result, answer};
-use crate::pg::query::{self, Wanted};
-use crate::pg::{settings, work};
 use engine::drift::histogram::drawn_between;
 use engine::drift::quality::quality;
-use engine::drift::{Choices, between, compare};
 use pgrx::prelude::*;
 use report::drift::{Drift, page};
 
@@ -41,18 +38,13 @@ fn drift_report(
     drift_share: Option<f64>,
 ) -> Text {
     answer(|| {
-        let asked = Asked {
-            choices: Choices::parse(method.as_deref(), threshold)?,
-            share: compare::drift_share(drift_share)?,
-            chosen: columns.map(|c| c.without_nulls("columns")).transpose()?,
-            predictions: predictions.unwrap_or(true),
-        };
-        of_model(&model, source.0, &asked)
+        let asked = Asked::parse(method, threshold, columns, drift_share)?;
+        of_model(&model, source.0, &asked, predictions)
     })
     .into()
 }
 
-fn of_model(model: &str, source: String, asked: &Asked) -> Result<String> {
+fn of_model(model: &str, source: String, asked: &Asked, predictions: Option<bool>) -> Result<String> {
     let resolved = resolve(model)?;
     let (scorer, owned) = (&*resolved.scorer, reports::owned(&resolved)?);
     let mut drift = Drift {
@@ -62,7 +54,7 @@ fn of_model(model: &str, source: String, asked: &Asked) -> Result<String> {
         ..Drift::default()
     };
     let (findings, (rows_then, rows_now, columns, issues)) =
-        find(&resolved, &source, asked, |baseline, frame, given, cx| {
+        find(&resolved, &source, asked, predictions, |baseline, frame, given, cx| {
             let columns = if owned { scorer.drawn(baseline, Some((frame, given)), cx)? } else { vec![] };
             Ok((baseline.rows(), frame.rows, columns, quality(frame, Some(&baseline.within(frame)), cx)?))
         })?;
@@ -96,24 +88,16 @@ fn drift_report_between(
     drift_share: Option<f64>,
 ) -> Text {
     answer(|| {
-        let choices = Choices::parse(method.as_deref(), threshold)?;
-        let share = compare::drift_share(drift_share)?;
-        let chosen = columns.map(|c| c.without_nulls("columns")).transpose()?;
-        let wanted = chosen.as_deref().map_or(Wanted::All, Wanted::Only);
-        let limit = settings::max_memory();
-        let before = query::read(&reference, wanted, limit)?;
-        let now = query::read(&source, wanted, limit.saturating_sub(before.bytes()))?;
-        let title = work::Title { verb: "drift", object: "two sources" };
-        let (findings, columns) = work::run(title, 0, |cx| {
-            let findings = between(&before, &now, chosen.as_deref(), &choices, share, cx)?;
-            Ok((findings, drawn_between(&before, &now, cx)?))
-        })?
-        .value;
+        let asked = Asked::parse(method, threshold, columns, drift_share)?;
+        let (findings, (rows_then, rows_now, columns)) =
+            find_between(&reference, &source, &asked, |before, now, cx| {
+                Ok((before.rows as u64, now.rows as u64, drawn_between(before, now, cx)?))
+            })?;
         let drift = Drift {
             name: reference.0,
             source: source.0,
-            rows_then: before.rows as u64,
-            rows_now: now.rows as u64,
+            rows_then,
+            rows_now,
             findings,
             columns,
             written: reports::now()?,

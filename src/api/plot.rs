@@ -143,12 +143,11 @@ fn distribution(resolved: &Resolved, source: Option<&str>, column: Option<&str>)
         choices: Default::default(),
         share: engine::drift::compare::DRIFT_SHARE,
         chosen: Some(vec![column.to_string()]),
-        predictions: true,
     };
     let scorer = &*resolved.scorer;
     let drawn = match source {
         Some(source) => {
-            let found = super::drift::find(resolved, source, &asked, |_, frame, given, cx| {
+            let found = super::drift::find(resolved, source, &asked, None, |_, frame, given, cx| {
                 scorer.drawn(&baseline, Some((frame, given)), cx)
             });
             found?.1
