@@ -52,6 +52,21 @@ def test_who_calls_a_function_or_reads_a_view_needs_the_model(db, alice, connect
     assert one(carol, "SELECT count(prediction) FROM hers.valued") == 200
 
 
+@pytest.mark.parametrize("source", [
+    "SELECT * FROM homes;", "SELECT *, ';' AS \"no;end\" FROM homes; -- all; of them", " SELECT * FROM homes -- all of them",
+    "/* all */ SELECT * FROM homes /* of; them */ ; \n ", "(TABLE homes) ; ; ",
+])
+def test_what_ends_a_source_is_not_in_the_way_of_what_is_made_of_it(alice, source):
+    alice.execute("SELECT damson.create_scored_view('valued', 'price', %s)", [source])
+    assert one(alice, "SELECT count(prediction) FROM valued") == 200
+    assert one(alice, "SELECT \"rows\" FROM damson.score_into('filled', 'price', %s)", source) == 200
+    alice.execute("ALTER TABLE homes ADD at timestamptz DEFAULT now() - interval '90 min'")
+    alice.execute("CALL damson.monitor('price', %s, time_column => 'at', window_size => '1 hour')", [source])
+    assert one(alice, "SELECT \"rows\" FROM damson.run_monitor('price', until => (now() - interval '1 hour')::text)") == 200
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="2 statements"):
+        alice.execute("SELECT damson.create_scored_view('other', 'price', %s)", ["SELECT 1; SELECT 2"])
+
+
 def test_nothing_is_made_or_dropped_where_the_caller_may_not(db, alice, bob):
     with pytest.raises(DENIED, match="schema hers"):
         bob.execute("SELECT damson.create_scorer('price', name => 'hers.price')")
@@ -154,25 +169,14 @@ def test_a_scorer_is_found_wherever_its_owner_puts_it(db, alice):
 def test_a_dump_carries_scorers_that_follow_on(db, server, alice):
     alice.execute("SELECT damson.create_scorer('price'), damson.create_scored_view('valued', 'price', 'homes')")
     score = one(alice, "SELECT price(10, 'z1')")
-    info = db.info
-    address = ["--host", info.host, "--port", info.port, "--username", info.user]
-    dump = server.scratch / "scorers.dump"
-    server.program("pg_dump", *address, "--format=custom", "--file", dump, info.dbname)
-    copy = f"{info.dbname}_scorers"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy}")
-    try:
-        server.program("pg_restore", *address, "--exit-on-error", "--dbname", copy, dump)
-        with server.connect(dbname=copy) as restored:
-            assert one(restored, "SELECT hers.price(10, 'z1')") == score
-            assert one(restored, "SELECT count(prediction) FROM hers.valued") == 200
-            restored.execute("CALL damson.deploy('price', 2)")
-            assert one(restored, "SELECT hers.price('z1', 3)") is not None
-            assert owner(restored, "hers.price") == "scorer_alice"
-            restored.execute("CALL damson.drop_model('price')")
-            assert one(restored, "SELECT count(*) FROM damson.scorers") == 0
-    finally:
-        server.drop_database(copy)
+    with server.copied(db) as copy, server.connect(dbname=copy) as restored:
+        assert one(restored, "SELECT hers.price(10, 'z1')") == score
+        assert one(restored, "SELECT count(prediction) FROM hers.valued") == 200
+        restored.execute("CALL damson.deploy('price', 2)")
+        assert one(restored, "SELECT hers.price('z1', 3)") is not None
+        assert owner(restored, "hers.price") == "scorer_alice"
+        restored.execute("CALL damson.drop_model('price')")
+        assert one(restored, "SELECT count(*) FROM damson.scorers") == 0
 
 
 def test_clients_call_it_as_any_function(db, alice):

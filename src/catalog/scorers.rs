@@ -395,10 +395,9 @@ pub fn create_view(wanted: &WantedView) -> Result<String> {
     let columns = shown.iter().map(|c| format!("\"damson row\".{}", identifier(c)));
     let scores = scores.iter().map(|(name, _, sql)| format!("{} AS {name}", sql.replace("$1", &model)));
     let columns: Vec<String> = columns.chain(scores).collect();
-    let statement = query::statement(wanted.source)?;
-    let inner = statement.trim_end_matches([';', ' ', '\n', '\t', '\r']);
+    let from = query::from_item(wanted.source)?;
     let view = format!("{}.{}", identifier(&schema), identifier(&name));
-    run(&format!("CREATE VIEW {view} AS SELECT {} FROM ({inner}\n) AS \"damson row\"", columns.join(", ")))?;
+    run(&format!("CREATE VIEW {view} AS SELECT {} FROM {from}", columns.join(", ")))?;
     let (id, _) = model_of(resolved.id)?;
     let record = json!({ "alias": suffix(wanted.model) });
     comment("VIEW", &view, &reference, "scored_view", id, &record)?;

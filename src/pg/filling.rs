@@ -2,7 +2,7 @@
 //! server, so that rows never leave it.
 
 use super::error::{Code, Error, Result};
-use super::query::{qualified_name, statement};
+use super::query::{from_item, qualified_name};
 use super::reads::Reading;
 use super::spi;
 use crate::catalog::fills::{self, Fill};
@@ -94,9 +94,7 @@ pub fn fill(asked: &Asked) -> Result<Filled> {
         return Err(refused(format!("the source's column \"{name}\" has the name of one that is filled"))
             .hint("Name the columns to carry: columns => '{id}', or rename it in the source."));
     }
-    let source = statement(asked.source)?;
-    let source = source.trim_end_matches([';', ' ', '\n', '\t', '\r']);
-    let from = format!("FROM ({source}\n) AS \"damson row\"");
+    let from = format!("FROM {}", from_item(asked.source)?);
     let exists = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
     let exists = |table: &str| -> Result<bool> {
         let row = spi::execute(exists, &[table.into()])?.one()?;

@@ -4,7 +4,7 @@
 
 use super::datum::cstring;
 use super::error::{Error, Result};
-use super::query::{self, Wanted as Columns, statement};
+use super::query::{self, Wanted as Columns, from_item};
 use super::role::Settings;
 use super::verb::{identifier, quoted};
 use super::{settings, spi, work};
@@ -181,8 +181,6 @@ fn read(
 
 /// The rows of a source whose time is in a window.
 fn within(source: &str, column: &str, of: Oid, window: &Window) -> Result<String> {
-    let inner = statement(source)?;
-    let inner = inner.trim_end_matches([';', ' ', '\n', '\t', '\r']);
     let moment = |zoned: &str, civil: &str| match of {
         pg_sys::TIMESTAMPTZOID => format!("{}::pg_catalog.timestamptz", quoted(zoned)),
         pg_sys::TIMESTAMPOID => format!("{}::pg_catalog.timestamp", quoted(civil)),
@@ -190,7 +188,8 @@ fn within(source: &str, column: &str, of: Oid, window: &Window) -> Result<String
     };
     let column = identifier(column);
     Ok(format!(
-        "SELECT * FROM ({inner}\n) AS \"damson row\" WHERE \"damson row\".{column} OPERATOR(pg_catalog.>=) {} AND \"damson row\".{column} OPERATOR(pg_catalog.<) {}",
+        "SELECT * FROM {} WHERE \"damson row\".{column} OPERATOR(pg_catalog.>=) {} AND \"damson row\".{column} OPERATOR(pg_catalog.<) {}",
+        from_item(source)?,
         moment(&window.from, &window.civil.0),
         moment(&window.until, &window.civil.1)
     ))

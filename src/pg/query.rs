@@ -132,18 +132,28 @@ unsafe fn execute(sql: &CStr, receiver: impl FnOnce(TupleDesc) -> Result<*mut De
     }
 }
 
-/// Parses and analyses one statement that only reads.
+/// Parses one statement.
 ///
 /// SAFETY: on the main thread, in a transaction.
-pub(super) unsafe fn analyze(sql: &CStr) -> Result<*mut pg_sys::Query> {
-    // SAFETY: trees that the server has just made, read by their tags.
+unsafe fn only_statement(sql: &CStr) -> Result<*mut pg_sys::RawStmt> {
+    // SAFETY: a list that the server has just made.
     unsafe {
         let statements = pg_sys::pg_parse_query(sql.as_ptr());
         let count = if statements.is_null() { 0 } else { (*statements).length };
         if count != 1 {
             return Err(refused(format!("the source has {count} statements, expected one")));
         }
-        let raw = (*(*statements).elements).ptr_value.cast::<pg_sys::RawStmt>();
+        Ok((*(*statements).elements).ptr_value.cast())
+    }
+}
+
+/// Parses and analyses one statement that only reads.
+///
+/// SAFETY: on the main thread, in a transaction.
+pub(super) unsafe fn analyze(sql: &CStr) -> Result<*mut pg_sys::Query> {
+    // SAFETY: trees that the server has just made, read by their tags.
+    unsafe {
+        let raw = only_statement(sql)?;
         let statement = (*raw).stmt;
         if (*statement).type_ != pg_sys::NodeTag::T_SelectStmt {
             let tag = CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(statement)));
@@ -210,6 +220,27 @@ pub fn statement(source: &str) -> Result<String> {
             ))
         }
     }
+}
+
+/// A source as an item of a FROM clause, named `"damson row"`: without what ends its statement or comes after it.
+///
+/// # Errors
+/// 22023 for a source that is not one statement, 42601 for one that is none.
+pub fn from_item(source: &str) -> Result<String> {
+    let statement = statement(source)?;
+    let statement = datum::cstring(&statement);
+    // SAFETY: on the main thread, in a transaction; the tree is the one that the server has just made.
+    let text = unsafe {
+        let raw = only_statement(statement)?;
+        let (from, length) = ((*raw).stmt_location.max(0) as usize, (*raw).stmt_len as usize);
+        let rest = statement.to_bytes().get(from..).unwrap_or_default();
+        // No length means up to the end.
+        let text = if length == 0 { rest } else { rest.get(..length).unwrap_or(rest) };
+        // A part of a string without NUL.
+        let text = std::ffi::CString::new(text).unwrap_or_default();
+        datum::utf8(text.as_ptr())
+    };
+    Ok(format!("({text}\n) AS \"damson row\""))
 }
 
 fn excerpt(source: &str) -> String {
