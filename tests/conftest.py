@@ -8,6 +8,7 @@ DAMSON_SCRATCH    a folder that the server's user may write
 DAMSON_DATA       the folder of the real data sets; unset on most machines
 """
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -101,6 +102,54 @@ class Background:
         return self.outcome
 
 
+class Chaos:
+    """Sessions that work until the time is up, or one meets what it did not expect."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+        self.counts = {}
+        self.unexpected = []
+        self.lock = threading.Lock()
+
+    def loop(self, name, step, expected):
+        while time.monotonic() < self.end and not self.unexpected:
+            try:
+                step()
+                outcome = "ok"
+            except expected as error:
+                outcome = type(error).__name__
+            except Exception as error:  # Of any kind: the test shows it.
+                self.unexpected.append(f"{name}: {type(error).__name__} {error}")
+                return
+            with self.lock:
+                key = f"{name} {outcome}"
+                self.counts[key] = self.counts.get(key, 0) + 1
+
+    def run(self, plans, connect):
+        """Each plan in a thread and a session of its own: a name, what makes a step of a session, the errors it expects.
+        Gives how often each came to what."""
+        threads = [
+            threading.Thread(target=self.loop, args=(name, make(connect()), expected)) for name, make, expected in plans
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(self.seconds + 120)
+            assert not thread.is_alive(), "a session hangs"
+        assert not self.unexpected, "\n".join(self.unexpected[:5])
+        return self.counts
+
+    def __str__(self):
+        return f"{self.seconds:.0f} s of chaos: " + ", ".join(f"{k} {v}" for k, v in sorted(self.counts.items()))
+
+
+def address(connection):
+    """What the server's programs need to reach a connection's server."""
+    info = connection.info
+    return ["--host", info.host, "--port", info.port, "--username", info.user]
+
+
 class Server:
     """The private server under test."""
 
@@ -146,6 +195,27 @@ class Server:
     def drop_database(self, name):
         with self.connect() as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @contextlib.contextmanager
+    def copied(self, connection, *options):
+        """Dumps the connection's database and restores it under another name, which it gives; dropped afterwards.
+        `options` are pg_restore's; of a plain dump, which psql restores, `--format=plain`."""
+        plain = "--format=plain" in options
+        copy = f"client_{next(NUMBER)}"
+        dump = self.scratch / f"{copy}.dump"
+        kind = "plain" if plain else "custom"
+        text = self.program("pg_dump", *address(connection), "--format", kind, "--file", dump, connection.info.dbname)
+        assert "warning" not in text
+        with self.connect() as admin:
+            admin.execute(f"CREATE DATABASE {copy}")
+        try:
+            if plain:
+                self.program("psql", *address(connection), "-v", "ON_ERROR_STOP=1", "--dbname", copy, "--file", dump)
+            else:
+                self.program("pg_restore", *address(connection), "--exit-on-error", *options, "--dbname", copy, dump)
+            yield copy
+        finally:
+            self.drop_database(copy)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import time
 
 import psycopg
 import pytest
-from conftest import Background, kill, one
+from conftest import Background, address, kill, one
 
 TRAIN = "SELECT version FROM damson.train('m', 'flowers', target => 'label', algorithm => 'logistic', seed => %s)"
 
@@ -192,8 +192,8 @@ def test_a_damaged_artifact_is_an_error(flowers, connect):
         means(connect())
 
 
-@pytest.mark.parametrize("how", ["plain", "custom"])
-def test_dump_and_restore_carry_everything(flowers, server, database, role, how):
+@pytest.mark.parametrize("how", ["--format=plain", "--jobs=2"])
+def test_dump_and_restore_carry_everything(flowers, server, role, how):
     owner = role('"Owner of ""it"""')
     flowers.execute(f"GRANT ALL ON flowers TO {owner}")
     flowers.execute(f"SET ROLE {owner}")
@@ -203,29 +203,15 @@ def test_dump_and_restore_carry_everything(flowers, server, database, role, how)
     flowers.execute("CALL damson.deploy('hers', 2)")
     flowers.execute("CALL damson.grant_model('hers', 'public')")
     flowers.execute("RESET ROLE")
-    dump = server.scratch / f"{database}.{how}"
-    copy = f"{database}_copy"
-    address = ["--host", flowers.info.host, "--port", flowers.info.port, "--username", flowers.info.user]
-    text = server.program("pg_dump", *address, "--format", how, "--file", dump, database)
-    assert "warning" not in text
-    try:
-        with server.connect() as admin:
-            admin.execute(f"CREATE DATABASE {copy}")
-        if how == "plain":
-            server.program("psql", *address, "-v", "ON_ERROR_STOP=1", "--dbname", copy, "--file", dump)
-        else:
-            server.program("pg_restore", *address, "--exit-on-error", "--jobs", 2, "--dbname", copy, dump)
-        with server.connect(dbname=copy) as restored:
-            for table in ["models", "runs", "versions", "artifacts", "deployments", "aliases", "metrics", "grants"]:
-                rows = f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM damson_catalog.{table} t"
-                assert one(restored, rows) == one(flowers, rows), table
-            assert means(restored, "hers") == 2
-            restored.execute(f"SET ROLE {owner}")
-            assert one(restored, sql) == 3
-            restored.execute("CALL damson.rollback('hers')")
-            assert means(restored, "hers") == 1
-    finally:
-        server.drop_database(copy)
+    with server.copied(flowers, how) as copy, server.connect(dbname=copy) as restored:
+        for table in ["models", "runs", "versions", "artifacts", "deployments", "aliases", "metrics", "grants"]:
+            rows = f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM damson_catalog.{table} t"
+            assert one(restored, rows) == one(flowers, rows), table
+        assert means(restored, "hers") == 2
+        restored.execute(f"SET ROLE {owner}")
+        assert one(restored, sql) == 3
+        restored.execute("CALL damson.rollback('hers')")
+        assert means(restored, "hers") == 1
 
 
 @pytest.fixture
@@ -339,9 +325,8 @@ def test_parallel_workers_score_the_uncommitted_version_of_their_leader(slopes):
 
 def test_a_standby_serves_what_was_replayed(slopes, server, database):
     folder = server.scratch / f"standby_{database}"
-    address = ["--host", slopes.info.host, "--port", slopes.info.port, "--username", slopes.info.user]
     server.program(
-        "pg_basebackup", *address, "--pgdata", folder, "--write-recovery-conf", "--checkpoint", "fast",
+        "pg_basebackup", *address(slopes), "--pgdata", folder, "--write-recovery-conf", "--checkpoint", "fast",
         "--wal-method", "stream", as_server=True,
     )
     # The data folder includes `../settings.conf`. Then only the socket's folder tells the standby from its primary.

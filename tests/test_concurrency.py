@@ -6,7 +6,7 @@ import time
 
 import psycopg
 import pytest
-from conftest import Background, one, train_shifted
+from conftest import Background, Chaos, one, train_shifted
 
 SECONDS = 8
 
@@ -32,28 +32,6 @@ def test_sessions_that_train_one_model_at_once_get_consecutive_numbers(connect):
             assert round(one(db, f"SELECT damson.predict('m@{version}', 0.0)")) == 1000 * shift
 
 
-class Chaos:
-    """Sessions that change and score one model until the time is up; what they did not expect is kept."""
-
-    def __init__(self):
-        self.end = time.monotonic() + SECONDS
-        self.counts = {}
-        self.unexpected = []
-
-    def loop(self, name, step, expected):
-        while time.monotonic() < self.end:
-            try:
-                step()
-                outcome = "ok"
-            except expected as error:
-                outcome = type(error).__name__
-            except Exception as error:  # Of any kind: the test shows it.
-                self.unexpected.append(f"{name}: {type(error).__name__} {error}")
-                return
-            key = f"{name} {outcome}"
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-
 def test_scores_are_of_deployed_versions_while_others_change_the_model(connect, measured):
     errors = psycopg.errors
     setup = connect()
@@ -61,7 +39,6 @@ def test_scores_are_of_deployed_versions_while_others_change_the_model(connect, 
         train_shifted(setup, shift)
     setup.execute("CREATE FUNCTION score() RETURNS float8 LANGUAGE plpgsql AS $$ DECLARE v float8; BEGIN"
                   " v := damson.predict('m', 0.0); RETURN round(v) / 1000; END $$")
-    chaos = Chaos()
     missing = errors.UndefinedObject
 
     def scorer(session, sql, prepare):
@@ -106,18 +83,11 @@ def test_scores_are_of_deployed_versions_while_others_change_the_model(connect, 
         ("rollback", roller, (missing, errors.ObjectNotInPrerequisiteState)),
         ("drop", dropper, ()),
     ]
-    threads = [
-        threading.Thread(target=chaos.loop, args=(name, make(connect()), expected)) for name, make, expected in plans
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SECONDS + 60)
-        assert not thread.is_alive(), "a session hangs"
-    measured(f"{SECONDS} s of chaos: " + ", ".join(f"{k} {v}" for k, v in sorted(chaos.counts.items())))
-    assert not chaos.unexpected, "\n".join(chaos.unexpected)
+    chaos = Chaos(SECONDS)
+    counts = chaos.run(plans, connect)
+    measured(str(chaos))
     for name, _, _ in plans:
-        assert chaos.counts.get(f"{name} ok"), chaos.counts
+        assert counts.get(f"{name} ok"), counts
     assert one(setup, "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND pid <> pg_backend_pid()"
                       " AND relation::regclass::text LIKE 'damson_catalog.%'") == 0
 

@@ -7,7 +7,6 @@ import time
 import psycopg
 import pytest
 from conftest import Background, one, scored, train_shifted, wait_for
-from test_dump import address
 from test_jobs import finished
 from test_standby import standby  # noqa: F401 - a fixture
 
@@ -277,17 +276,9 @@ def test_as_of_scoring_returns_what_was_returned_then(db, connect, server, stand
     db.execute("CALL damson.rename_model('m', 'n'); CALL damson.rename_model('n', 'm')")
     replay(other, seen)
     # A dump carries it, and so does a standby.
-    copy, dump = f"{db.info.dbname}_replay", server.scratch / "replay.dump"
-    server.program("pg_dump", *address(db), "--format=custom", "--file", dump, db.info.dbname)
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy}")
-    try:
-        server.program("pg_restore", *address(db), "--exit-on-error", "--dbname", copy, dump)
-        with server.connect(dbname=copy) as restored:
-            replay(restored, seen)
-            assert one(restored, AUDITED) == one(db, AUDITED) > 0
-    finally:
-        server.drop_database(copy)
+    with server.copied(db) as copy, server.connect(dbname=copy) as restored:
+        replay(restored, seen)
+        assert one(restored, AUDITED) == one(db, AUDITED) > 0
     follower = standby()
     db.execute("SET synchronous_commit = on; CREATE TABLE flush ()")
     position = one(db, "SELECT pg_current_wal_flush_lsn()")
@@ -406,16 +397,8 @@ def test_a_dump_carries_rules_approvals_and_canaries(db, team, server):
     sql = """SELECT (SELECT jsonb_agg(p) FROM damson.policies p)::text, (SELECT jsonb_agg(a) FROM damson.approvals a)::text,
         (SELECT jsonb_agg(a ORDER BY a.at) FROM damson.audit a)::text, (SELECT string_agg(damson.route('m', i::text), ' ' ORDER BY i) FROM generate_series(1, 99) i)"""
     expected = db.execute(sql).fetchone()
-    dump, copy = server.scratch / "rules.dump", f"{db.info.dbname}_rules"
-    server.program("pg_dump", *address(db), "--format=custom", "--file", dump, db.info.dbname)
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy}")
-    try:
-        server.program("pg_restore", *address(db), "--exit-on-error", "--jobs", "2", "--dbname", copy, dump)
-        with server.connect(dbname=copy, user="dep_alice") as restored:
-            assert server.connect(dbname=copy).execute(sql).fetchone() == expected
-            refused(restored, "CALL damson.deploy('m', 1)")
-            restored.execute("CALL damson.promote('m')")
-            assert scored(restored) == 3
-    finally:
-        server.drop_database(copy)
+    with server.copied(db, "--jobs=2") as copy, server.connect(dbname=copy, user="dep_alice") as restored:
+        assert server.connect(dbname=copy).execute(sql).fetchone() == expected
+        refused(restored, "CALL damson.deploy('m', 1)")
+        restored.execute("CALL damson.promote('m')")
+        assert scored(restored) == 3

@@ -6,11 +6,10 @@ DAMSON_CHAOS_SECONDS=300 for the long run.
 
 import os
 import random
-import threading
 import time
 
 import psycopg
-from conftest import one, train_shifted
+from conftest import Chaos, one, train_shifted
 
 SECONDS = float(os.environ.get("DAMSON_CHAOS_SECONDS", "20"))
 SHIFTS = (1, 2, 3, 4)
@@ -31,30 +30,6 @@ AS_OF = """SELECT round(damson.predict('m@' || %(at)s, i * 0.0)) / 1000,
     (SELECT d.version FROM damson.deployments d WHERE d.model = 'm' AND d.alias = 'production' AND d.at <= %(at)s::timestamptz
      ORDER BY d.at DESC LIMIT 1)
     FROM generate_series(1, 20) i"""
-
-
-class Chaos:
-    """Sessions that work until the time is up; what they did not expect is kept."""
-
-    def __init__(self):
-        self.end = time.monotonic() + SECONDS
-        self.counts = {}
-        self.unexpected = []
-        self.lock = threading.Lock()
-
-    def loop(self, name, step, expected):
-        while time.monotonic() < self.end and not self.unexpected:
-            try:
-                step()
-                outcome = "ok"
-            except expected as error:
-                outcome = type(error).__name__
-            except Exception as error:  # Of any kind: the test shows it.
-                self.unexpected.append(f"{name}: {type(error).__name__} {error}")
-                return
-            with self.lock:
-                key = f"{name} {outcome}"
-                self.counts[key] = self.counts.get(key, 0) + 1
 
 
 def ended(session):
@@ -149,19 +124,11 @@ def test_every_score_is_of_a_version_deployed_in_its_snapshot(connect, measured)
     assert len(plans) == 50
     # Versions that expired cannot be deployed or come back.
     plans = [(n, m, (e if isinstance(e, tuple) else (e,)) + (unready,) if n.split()[0] in ("deploy", "promote") else e) for n, m, e in plans]
-    chaos = Chaos()
-    threads = [
-        threading.Thread(target=chaos.loop, args=(name, make(connect()), expected)) for name, make, expected in plans
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SECONDS + 120)
-        assert not thread.is_alive(), "a session hangs"
-    measured(f"{SECONDS:.0f} s of 50 sessions: " + ", ".join(f"{k} {v}" for k, v in sorted(chaos.counts.items())))
-    assert not chaos.unexpected, "\n".join(chaos.unexpected[:5])
+    chaos = Chaos(SECONDS)
+    counts = chaos.run(plans, connect)
+    measured(str(chaos))
     for name in {name for name, _, _ in plans} - {"gate train.rmse > 1e9"}:
-        assert chaos.counts.get(f"{name} ok"), (name, chaos.counts)
+        assert counts.get(f"{name} ok"), (name, counts)
     assert one(setup, "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND pid <> pg_backend_pid()"
                       " AND relation::regclass::text LIKE 'damson_catalog.%'") == 0
     # Nothing of models that were dropped is left.

@@ -77,21 +77,9 @@ def test_a_source_cannot_take_over(watched, connect, role):
 
 
 def test_a_dump_carries_baselines(watched, server):
-    info = watched.info
-    address = ["--host", info.host, "--port", info.port, "--username", info.user]
-    dump = server.scratch / "drift.dump"
     before = watched.execute("SELECT * FROM damson.drift('m', 'mine')").fetchall()
-    server.program("pg_dump", *address, "--format=custom", "--file", dump, info.dbname)
-    copy = f"{info.dbname}_drift"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy}")
-    try:
-        server.program("pg_restore", *address, "--exit-on-error", "--dbname", copy, dump)
-        with server.connect(dbname=copy) as restored:
-            assert restored.execute("SELECT * FROM damson.drift('m', 'mine')").fetchall() == before
-    finally:
-        with server.connect() as admin:
-            admin.execute(f"DROP DATABASE {copy}")
+    with server.copied(watched) as copy, server.connect(dbname=copy) as restored:
+        assert restored.execute("SELECT * FROM damson.drift('m', 'mine')").fetchall() == before
 
 
 def test_drift_is_cancelled(watched):

@@ -5,15 +5,10 @@ import socket
 
 import psycopg
 import pytest
-from conftest import one, train_shifted
+from conftest import address, one, train_shifted
 
 SCORES = """SELECT damson.predict('m', 0.5), damson.predict('m@champion', 0.5), damson.predict('m@1', 0.5),
     (SELECT string_agg(damson.probabilities('flowers', f)::text, ' ' ORDER BY f.id) FROM flowers f)"""
-
-
-def address(connection):
-    info = connection.info
-    return ["--host", info.host, "--port", info.port, "--username", info.user]
 
 
 def fill(connection, reader):
@@ -48,27 +43,19 @@ def test_a_restored_database_scores_as_before(db, server, role):
     reader = role("dump_reader")
     fill(db, reader)
     scores = db.execute(SCORES).fetchone()
-    dump = server.scratch / "scores.dump"
-    server.program("pg_dump", *address(db), "--format=custom", "--file", dump, db.info.dbname)
-    copy = f"{db.info.dbname}_scores"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy}")
-    try:
-        server.program("pg_restore", *address(db), "--exit-on-error", "--dbname", copy, dump)
+    with server.copied(db) as copy:
         with server.connect(dbname=copy) as restored:
             check(restored, scores, reader)
         # Over a database that has models of its own already.
         server.program(
             "pg_restore", *address(db), "--clean", "--if-exists", "--exit-on-error", "--single-transaction",
-            "--dbname", copy, dump,
+            "--dbname", copy, server.scratch / f"{copy}.dump",
         )
         with server.connect(dbname=copy) as restored:
             check(restored, scores, reader)
             restored.execute("DROP EXTENSION damson CASCADE")
             restored.execute("CREATE EXTENSION damson")
             assert train_shifted(restored, 9) == 1
-    finally:
-        server.drop_database(copy)
 
 
 @pytest.fixture

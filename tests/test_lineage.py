@@ -198,11 +198,6 @@ def test_datahub_takes_the_metadata_and_no_mutated_one(exported, tmp_path):
     assert whole.returncode == 0, whole.stdout + whole.stderr
 
 
-def address(connection):
-    info = connection.info
-    return ["--host", info.host, "--port", info.port, "--username", info.user]
-
-
 def test_a_dump_carries_the_lineage(exported, server):
     exported.execute("SELECT * FROM damson.train('next', 'SELECT s.probability, c.\"a(g)e\", c.gone FROM scores s JOIN \"Cli,ents\" c USING (id)', 'gone', 'logistic', key_column => NULL)")
     exported.execute("SELECT * FROM damson.train('keyed', 'seen', 'gone', 'boosting', features => '{äge}', key_column => 'id')")
@@ -214,21 +209,12 @@ def test_a_dump_carries_the_lineage(exported, server):
     ]
     before = [exported.execute(sql).fetchall() for sql in asked]
     assert all(before)
-    dump = server.scratch / "lineage.dump"
-    server.program("pg_dump", *address(exported), "--format=custom", "--file", dump, exported.info.dbname)
-    copy_of_it = f"{exported.info.dbname}_lineage"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy_of_it}")
-    try:
-        server.program("pg_restore", *address(exported), "--exit-on-error", "--dbname", copy_of_it, dump)
-        with server.connect(dbname=copy_of_it) as restored:
-            assert [restored.execute(sql).fetchall() for sql in asked] == before
-            with pytest.raises(psycopg.errors.DependentObjectsStillExist):
-                restored.execute("SET damson.protect_sources = 'refuse'")
-                restored.execute('ALTER TABLE "Cli,ents" RENAME TO clients')
-            assert one(restored, "SELECT \"rows\" FROM damson.score_into('scores', 'keyed', 'SELECT * FROM seen WHERE id = 20', mode => 'merge', key => '{id}')") == 1
-    finally:
-        server.drop_database(copy_of_it)
+    with server.copied(exported) as copy, server.connect(dbname=copy) as restored:
+        assert [restored.execute(sql).fetchall() for sql in asked] == before
+        with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+            restored.execute("SET damson.protect_sources = 'refuse'")
+            restored.execute('ALTER TABLE "Cli,ents" RENAME TO clients')
+        assert one(restored, "SELECT \"rows\" FROM damson.score_into('scores', 'keyed', 'SELECT * FROM seen WHERE id = 20', mode => 'merge', key => '{id}')") == 1
 
 
 def test_a_session_that_never_called_the_extension_is_warned(exported, connect):

@@ -288,18 +288,7 @@ def test_a_dump_carries_monitors_and_their_history(db, server):
     views = ["SELECT monitor, model, cron, state, drift_share FROM damson.monitors", "SELECT run, state, culprits FROM damson.drift_history",
              "SELECT * FROM damson.drift_findings", "SELECT alert, message FROM damson.alerts"]
     before = [db.execute(sql).fetchall() for sql in views]
-    info = db.info
-    address = ["--host", info.host, "--port", info.port, "--username", info.user]
-    dump = server.scratch / "monitors.dump"
-    server.program("pg_dump", *address, "--format=custom", "--file", dump, info.dbname)
-    copy = f"{info.dbname}_monitors"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {copy}")
-    try:
-        server.program("pg_restore", *address, "--exit-on-error", "--dbname", copy, dump)
-        with server.connect(dbname=copy) as restored:
-            assert [restored.execute(sql).fetchall() for sql in views] == before
-            assert run_at(restored, "m")[:4] == ("alarm", *run_at(db, "m")[1:3], 2)
-            assert one(restored, "SELECT max(run) FROM damson.drift_history") == 2
-    finally:
-        server.drop_database(copy)
+    with server.copied(db) as copy, server.connect(dbname=copy) as restored:
+        assert [restored.execute(sql).fetchall() for sql in views] == before
+        assert run_at(restored, "m")[:4] == ("alarm", *run_at(db, "m")[1:3], 2)
+        assert one(restored, "SELECT max(run) FROM damson.drift_history") == 2
