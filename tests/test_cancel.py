@@ -184,6 +184,36 @@ def test_cancel_ends_a_training_by_aggregate(connect, measured, algorithm, worke
     assert registered(watcher) == [0] * 7
 
 
+@pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_cancel_ends_a_reading_that_a_second_thread_helps(connect, measured, function):
+    watcher, taken = connect(), []
+    # Some 30 microseconds a row: the second thread begins after a second, the rows end much later.
+    slow = "(SELECT count(*) FROM generate_series(1, 300) g WHERE g > x1) > 0"
+    sql = f"SELECT damson.train('m', 'SELECT {FEATURES}, y FROM big WHERE {slow}', 'y', 'linear')"
+    for _ in range(TRIES):
+        session = connect(options="-c client_min_messages=warning -c damson.threads=2")
+        session.execute("SELECT * FROM damson.models")
+        pid = session.info.backend_pid
+        work = Background(lambda: session.execute(sql))
+        wait_for(lambda: threads(pid) == 2 or work.ended, "the second thread")
+        assert not work.ended, work.outcome
+        assert not has_begun(watcher, pid), "the rows are still read"
+        time.sleep(random.random() * 0.4)
+        clock = time.monotonic()
+        assert one(watcher, f"SELECT {function}(%s)", pid)
+        error = work.result()
+        taken.append(work.ended - clock)
+        if function == "pg_cancel_backend":
+            assert isinstance(error, psycopg.errors.QueryCanceled), error
+            assert threads(pid) == 1
+            assert one(session, "SELECT 1") == 1
+        else:
+            assert isinstance(error, psycopg.errors.AdminShutdown), error
+    measured(shown(f"{function} while rows are read on two threads", taken))
+    assert max(taken) < PATIENCE
+    assert registered(watcher) == [0] * 7
+
+
 def test_statement_timeout_ends_a_training(connect, measured):
     session = connect(options="-c client_min_messages=warning")
     late = []

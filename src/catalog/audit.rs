@@ -2,7 +2,7 @@
 //! happened.
 
 use super::models::Model;
-use super::write;
+use super::write_kept;
 use crate::pg::datum::Jsonb;
 use crate::pg::error::Result;
 use crate::pg::role::{current_user, session_user};
@@ -27,6 +27,6 @@ pub fn note(model: &Model, action: &str, details: &Value) -> Result<()> {
         (&model.name).into(),
         (&details).into(),
     ];
-    write(sql, &params)?;
+    write_kept(sql, &params)?;
     Ok(())
 }

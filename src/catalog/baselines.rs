@@ -2,7 +2,7 @@
 
 use super::reference::Reference;
 use super::resolve::{Resolved, Right, locate};
-use super::write;
+use super::write_kept;
 use crate::pg::error::{Code, Error, Result};
 use engine::artifact::TEXT_PREFIX;
 use engine::drift::{Baseline, ColumnBaseline};
@@ -34,7 +34,7 @@ pub(super) fn insert(version: i64, baseline: &Baseline) -> Result<()> {
             summary.map(|s| s.max).into(),
             sketch.as_slice().into(),
         ];
-        write(sql, &params)?;
+        write_kept(sql, &params)?;
     }
     Ok(())
 }

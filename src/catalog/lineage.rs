@@ -2,9 +2,9 @@
 
 use super::resolve::Resolved;
 use super::{read, read_kept, write_kept};
-use crate::pg::datum::Jsonb;
+use crate::pg::datum::{Float8Array, Jsonb, TextArray};
 use crate::pg::error::{Code, Error, Result};
-use crate::pg::reads::{Read, Reading};
+use crate::pg::reads::Reading;
 use crate::pg::role::current_user;
 use crate::pg::settings::Runner;
 use engine::Kind;
@@ -72,25 +72,46 @@ pub fn libraries(server: &str) -> Value {
 }
 
 fn record_columns(version: i64, columns: &[ColumnFacts], reading: &Reading) -> Result<()> {
-    let row = |(place, c): (usize, &ColumnFacts)| {
-        json!({
-            "place": place + 1, "name": c.name, "role": c.role, "kind": c.kind,
-            "type": reading.type_of(&c.name).map(Oid::to_u32), "missing": c.missing,
-            "distinct_values": c.distinct, "mean": c.mean, "std": c.std, "min": c.min, "max": c.max, "top": c.top,
-            "top_rows": c.top_rows,
-        })
+    // As arrays: the server parses what is JSON.
+    let texts = |of: &dyn Fn(&ColumnFacts) -> Option<&str>| {
+        TextArray(columns.iter().map(|c| of(c).map(String::from)).collect())
     };
-    let rows = Jsonb::from(&columns.iter().enumerate().map(row).collect());
+    let numbers = |of: &dyn Fn(&ColumnFacts) -> Option<f64>| {
+        Float8Array(columns.iter().map(|c| of(c).unwrap_or(f64::NAN)).collect())
+    };
+    let count = |n: u64| n as f64;
+    let (names, roles) = (texts(&|c| Some(&c.name)), texts(&|c| Some(c.role)));
+    let (kinds, tops) = (texts(&|c| Some(c.kind)), texts(&|c| c.top.as_deref()));
+    let types = numbers(&|c| reading.type_of(&c.name).map(|oid| f64::from(oid.to_u32())));
+    let (missing, distinct) = (numbers(&|c| c.missing.map(count)), numbers(&|c| c.distinct.map(count)));
+    let (means, stds) = (numbers(&|c| c.mean), numbers(&|c| c.std));
+    let (least, greatest) = (numbers(&|c| c.min), numbers(&|c| c.max));
+    let top_rows = numbers(&|c| c.top_rows.map(count));
     let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, type, missing, distinct_values,
             mean, std, min, max, top, top_rows)
-        SELECT $1, c.place, c.name, c.role, c.kind, t.typname::text, c.missing, c.distinct_values, c.mean, c.std, c.min, c.max, c.top,
-            c.top_rows
-        FROM pg_catalog.jsonb_to_recordset($2)
-            AS c(place integer, name text, role text, kind text, type oid, missing bigint, distinct_values bigint,
-                mean double precision, std double precision, min double precision, max double precision, top text,
-                top_rows bigint)
-        LEFT JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typnamespace = 'pg_catalog'::regnamespace";
-    write_kept(sql, &[version.into(), (&rows).into()])?;
+        SELECT $1, c.place, c.name, c.role, c.kind, t.typname::text, nullif(c.missing, 'NaN')::bigint,
+            nullif(c.distinct_values, 'NaN')::bigint, nullif(c.mean, 'NaN'), nullif(c.std, 'NaN'), nullif(c.min, 'NaN'),
+            nullif(c.max, 'NaN'), c.top, nullif(c.top_rows, 'NaN')::bigint
+        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
+            AS c(name, role, kind, type, missing, distinct_values, mean, std, min, max, top, top_rows, place)
+        LEFT JOIN pg_catalog.pg_type t ON t.oid = nullif(c.type, 'NaN')::bigint::oid
+            AND t.typnamespace = 'pg_catalog'::regnamespace";
+    let params = [
+        version.into(),
+        (&names).into(),
+        (&roles).into(),
+        (&kinds).into(),
+        (&types).into(),
+        (&missing).into(),
+        (&distinct).into(),
+        (&means).into(),
+        (&stds).into(),
+        (&least).into(),
+        (&greatest).into(),
+        (&tops).into(),
+        (&top_rows).into(),
+    ];
+    write_kept(sql, &params)?;
     Ok(())
 }
 
@@ -110,15 +131,18 @@ pub(super) fn record_reads(
     role: &dyn Fn(&str) -> Option<&'static str>,
 ) -> Result<()> {
     let wanted = |output: &str| role(output).is_some();
-    let row = |(read, output): (Read, Option<&str>)| {
+    let (mut objects, mut attributes) = (vec![], vec![]);
+    let (mut kinds, mut outputs, mut roles) = (vec![], vec![], vec![]);
+    for (read, output) in reading.for_columns(&wanted) {
         let object: Oid = read.object();
-        json!({
-            "object": object.to_u32(), "attribute": read.attribute(), "kind": read.kind().to_string(),
-            "output": output, "role": output.and_then(role),
-        })
-    };
-    let rows: Value = reading.for_columns(&wanted).map(row).collect();
-    let rows = Jsonb::from(&rows);
+        objects.push(f64::from(object.to_u32()));
+        attributes.push(f64::from(read.attribute()));
+        kinds.push(Some(read.kind().to_string()));
+        outputs.push(output.map(String::from));
+        roles.push(output.and_then(role).map(String::from));
+    }
+    let (objects, attributes) = (Float8Array(objects), Float8Array(attributes));
+    let (kinds, outputs, roles) = (TextArray(kinds), TextArray(outputs), TextArray(roles));
     let (version, fill) = match reader {
         Reader::Version(id) => (Some(id), None),
         Reader::Fill(id) => (None, Some(id)),
@@ -129,8 +153,8 @@ pub(super) fn record_reads(
                 WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'F' THEN 'function'
                 ELSE 'relation' END,
             a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), q.output, q.role
-        FROM pg_catalog.jsonb_to_recordset($3)
-            AS q(object oid, attribute integer, kind text, output text, role text)
+        FROM (SELECT u.object::bigint::oid AS object, u.attribute::integer AS attribute, u.kind, u.output, u.role
+            FROM unnest($3, $4, $5, $6, $7) AS u(object, attribute, kind, output, role)) q
         LEFT JOIN LATERAL (SELECT c.relname, c.relnamespace FROM pg_catalog.pg_class c
             WHERE q.kind <> 'F' AND c.oid = q.object OFFSET 0) c ON true
         LEFT JOIN LATERAL (SELECT p.proname, p.pronamespace FROM pg_catalog.pg_proc p
@@ -138,7 +162,16 @@ pub(super) fn record_reads(
         LEFT JOIN LATERAL (SELECT a.attname, a.atttypid, a.atttypmod FROM pg_catalog.pg_attribute a
             WHERE q.kind <> 'F' AND a.attrelid = q.object AND a.attnum = q.attribute AND q.attribute > 0 OFFSET 0) a ON true
         JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(c.relnamespace, p.pronamespace)";
-    write_kept(sql, &[version.into(), fill.into(), (&rows).into()])?;
+    let params = [
+        version.into(),
+        fill.into(),
+        (&objects).into(),
+        (&attributes).into(),
+        (&kinds).into(),
+        (&outputs).into(),
+        (&roles).into(),
+    ];
+    write_kept(sql, &params)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::audit::note;
 use super::reference::model_name;
-use super::{policies, read, write};
+use super::{policies, read_kept, write};
 use crate::pg::change::{self, announce};
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
@@ -87,7 +87,7 @@ fn model(name: &str, row: &Row) -> Result<Model> {
 pub fn check_trainable(name: &str) -> Result<Option<Task>> {
     let name = model_name(name)?;
     change::check_possible();
-    let Some(row) = read(FIND, &[name.into(), current_user().into()])?.one()? else { return Ok(None) };
+    let Some(row) = read_kept(FIND, &[name.into(), current_user().into()])?.one()? else { return Ok(None) };
     Ok(Task::parse(&owned(name, "train", &row)?.task))
 }
 

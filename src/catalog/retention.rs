@@ -7,7 +7,7 @@
 
 use super::audit::note;
 use super::models::{Model, lock_owned};
-use super::{read, write};
+use super::{read, write_kept};
 use crate::pg::change::announce;
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
@@ -42,7 +42,7 @@ pub(super) fn expire(model: &Model) -> Result<Vec<(i64, i64)>> {
         UPDATE damson_catalog.versions v SET expired = pg_catalog.now() FROM old WHERE v.id = old.id
         RETURNING v.version, v.artifact_size";
     let mut expired: Vec<(i64, i64)> = vec![];
-    for row in &write(sql, &[model.id.into(), model.last_version.into()])? {
+    for row in &write_kept(sql, &[model.id.into(), model.last_version.into()])? {
         expired.push((row.get(0)?, row.get(1)?));
     }
     if !expired.is_empty() {

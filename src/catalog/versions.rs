@@ -3,7 +3,7 @@
 //! nothing is half registered, and no lock is held while a model trains.
 
 use super::models::{Model, denied, other_task};
-use super::write;
+use super::write_kept;
 use crate::pg::change::announce;
 use crate::pg::datum::{Jsonb, TextArray};
 use crate::pg::error::{Error, Result};
@@ -116,7 +116,9 @@ pub fn register(training: &Training) -> Result<i64> {
     super::lineage::record(version, &training.origin)?;
     // For the benchmark: the run is written by now.
     crate::pg::error::debug(&format!("lineage written in {:.6} s", start.elapsed().as_secs_f64()));
+    let start = Instant::now();
     super::baselines::insert(version, training.baseline)?;
+    crate::pg::error::debug(&format!("baseline written in {:.6} s", start.elapsed().as_secs_f64()));
     let details = json!({ "version": model.last_version, "algorithm": training.version.algorithm });
     super::audit::note(&model, "train", &details)?;
     super::reports::insert(version, training.figures)?;
@@ -133,13 +135,13 @@ fn next_version(training: &Training) -> Result<Model> {
     let name = training.model;
     let sql = "INSERT INTO damson_catalog.models (name, owner, task) VALUES ($1, $2::regrole, $3)
         ON CONFLICT (name) DO NOTHING";
-    write(sql, &[name.into(), current_user().into(), training.task.into()])?;
+    write_kept(sql, &[name.into(), current_user().into(), training.task.into()])?;
     let sql = "UPDATE damson_catalog.models m
         SET last_version = m.last_version + 1, changed = pg_catalog.clock_timestamp(),
             description = coalesce($2, m.description)
         WHERE m.name = $1
         RETURNING m.id, m.task, m.last_version, pg_catalog.pg_has_role($3, m.owner::oid, 'USAGE')";
-    let row = write(sql, &[name.into(), training.description.into(), current_user().into()])?.one()?;
+    let row = write_kept(sql, &[name.into(), training.description.into(), current_user().into()])?.one()?;
     // Between the two statements another session can only have dropped or renamed it.
     let row = row.ok_or_else(|| super::models::missing(name))?;
     if !row.get::<bool>(3)? {
@@ -192,7 +194,7 @@ fn insert_metrics(run: i64, metrics: &[Metric]) -> Result<()> {
         SELECT $1, q.split, q.round, q.name, q.value
         FROM pg_catalog.jsonb_to_recordset($2)
             AS q(split text, round bigint, name text, value double precision)";
-    write(sql, &[run.into(), (&rows).into()])?;
+    write_kept(sql, &[run.into(), (&rows).into()])?;
     Ok(())
 }
 
@@ -227,7 +229,7 @@ fn insert_version(model: &Model, run: i64, version: &Version) -> Result<i64> {
 fn insert_artifact(version: i64, artifact: &[u8]) -> Result<()> {
     let sql = "INSERT INTO damson_catalog.artifacts (version, chunk, bytes) VALUES ($1, $2, $3)";
     for (number, chunk) in (0i32..).zip(artifact.chunks(CHUNK)) {
-        write(sql, &[version.into(), number.into(), chunk.into()])?;
+        write_kept(sql, &[version.into(), number.into(), chunk.into()])?;
     }
     Ok(())
 }
@@ -261,8 +263,8 @@ fn damaged(message: String) -> Error {
     error.hint("Restore the table damson_catalog.artifacts from a backup, or train the model again.").into()
 }
 
-fn returned_id(sql: &str, params: &[crate::pg::spi::Param]) -> Result<i64> {
-    let row = write(sql, params)?.one()?;
+fn returned_id(sql: &'static str, params: &[crate::pg::spi::Param]) -> Result<i64> {
+    let row = write_kept(sql, params)?.one()?;
     row.ok_or_else(|| Error::internal("an insert returned no row"))?.get(0)
 }
 

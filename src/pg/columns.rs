@@ -1,18 +1,20 @@
-//! Columns while rows come in: datums to typed vectors. Caller: [`super::receiver`].
+//! Columns while rows come in: datums to typed vectors. Callers: [`super::receiver`], [`super::store`].
 
 use super::datum::ArrayView;
 use super::error::Error;
 use super::reader::{Element, Reader, date, time, uuid, without_padding};
 use super::shim::raw;
 use engine::Kind;
+use engine::fingerprint::text_hash;
 use engine::frame::{Column, Data, Dictionary};
 use pgrx::pg_sys::Datum;
 
 /// What a dictionary's string takes beyond its bytes, which it holds twice.
 const STRING_OVERHEAD: u64 = 80;
 
-/// A column being read.
+/// A column being read: what of it the main thread needs. Staged values are stored by [`super::store`].
 pub(super) struct Building {
+    /// Its name, its dictionary without codes, its vectors or byte strings.
     pub column: Column,
     pub reader: Reader,
     /// Its position in the source's rows.
@@ -23,6 +25,8 @@ pub(super) struct Building {
     pub unknown: usize,
     /// Labels seen of an enum.
     pub labels: Vec<(u32, u32)>,
+    /// Texts whose hashes were asked for.
+    pub hashed: usize,
 }
 
 /// A staged column.
@@ -41,8 +45,9 @@ pub(super) struct Staged<'a> {
 impl Staged<'_> {
     #[inline(always)]
     fn values<T: Copy>(self) -> impl ExactSizeIterator<Item = T> {
-        debug_assert!(self.rows * self.stride <= self.stage.len());
-        // SAFETY: within a row, `offset` is followed by a value of this width; any bits are one.
+        let end = self.rows.saturating_sub(1) * self.stride + self.offset + size_of::<T>();
+        assert!(self.rows == 0 || end <= self.stage.len(), "a stage ends before its rows");
+        // SAFETY: the last row's value lies within the stage, and those before it too; any bits are one.
         (0..self.rows).map(move |i| unsafe {
             self.stage.as_ptr().add(i * self.stride + self.offset).cast::<T>().read_unaligned()
         })
@@ -178,48 +183,76 @@ impl Building {
         }
     }
 
-    /// Appends staged values; the number of a staged row whose time cannot be held is an error.
-    pub fn append(&mut self, staged: Staged) -> std::result::Result<(), usize> {
-        let mut bad = None;
-        match (&mut self.column.data, self.reader) {
-            (Data::F32(v), _) => v.extend(staged.values::<f32>()),
-            (Data::F64(v), _) => v.extend(staged.values::<f64>()),
-            (Data::I32(v), Reader::I16) => v.extend(staged.values::<i16>().map(i32::from)),
-            (Data::I32(v), _) => v.extend(staged.values::<i32>()),
-            (Data::I64(v), _) => v.extend(staged.values::<i64>()),
-            (Data::Bool(v), _) => v.extend(staged.values::<u8>()),
-            (Data::Text(d), _) => d.codes.extend(staged.values::<u32>()),
-            (Data::Time(v), Reader::Date) => {
-                for (i, days) in staged.values::<i32>().enumerate() {
-                    v.push(date(days).unwrap_or_else(|| {
-                        bad.get_or_insert(i);
-                        i64::MIN
-                    }));
+    /// The column, when all rows are in; `stored` has its staged values.
+    pub fn into_column(self, mut stored: Column, rows: usize) -> Column {
+        match self.column.data {
+            Data::Text(mut dictionary) => {
+                if let Data::Text(stored) = &mut stored.data {
+                    dictionary.codes = std::mem::take(&mut stored.codes);
                 }
+                stored.data = Data::Text(dictionary);
             }
-            (Data::Time(v), _) => {
-                v.extend(staged.values::<i64>());
-                bad = staged.values::<i64>().position(|t| time(t).is_none());
-            }
-            (Data::Vector { .. } | Data::Bytes { .. }, _) => {}
+            own @ (Data::Vector { .. } | Data::Bytes { .. }) => stored.data = own,
+            _ => {}
         }
-        bad.map_or(Ok(()), Err)
+        if !stored.missing.is_empty() {
+            stored.missing.resize(rows, false);
+        }
+        shrink(&mut stored.data);
+        stored
     }
 
-    /// Makes a value that is in the column already a missing one.
-    pub fn mark(&mut self, base: usize, row: usize) {
-        let at = base + row;
-        match &mut self.column.data {
-            Data::F32(v) => v[at] = f32::NAN,
-            Data::F64(v) => v[at] = f64::NAN,
-            Data::Bool(v) => v[at] = 2,
-            Data::Time(v) => v[at] = i64::MIN,
-            Data::Text(d) => d.codes[at] = Dictionary::MISSING,
-            Data::Vector { .. } => {}
-            Data::I32(_) | Data::I64(_) | Data::Bytes { .. } => {
-                self.column.missing.resize(at, false);
-                self.column.missing.push(true);
+    /// Hashes of the texts that came up since this was last asked.
+    pub fn new_texts(&mut self) -> impl Iterator<Item = u64> {
+        let texts = match &self.column.data {
+            Data::Text(dictionary) => &dictionary.values[self.hashed..],
+            _ => &[],
+        };
+        self.hashed += texts.len();
+        texts.iter().map(|t| text_hash(t))
+    }
+}
+
+/// Appends staged values; the number of a staged row whose time cannot be held is an error.
+pub(super) fn append(column: &mut Column, reader: Reader, staged: Staged) -> std::result::Result<(), usize> {
+    let mut bad = None;
+    match (&mut column.data, reader) {
+        (Data::F32(v), _) => v.extend(staged.values::<f32>()),
+        (Data::F64(v), _) => v.extend(staged.values::<f64>()),
+        (Data::I32(v), Reader::I16) => v.extend(staged.values::<i16>().map(i32::from)),
+        (Data::I32(v), _) => v.extend(staged.values::<i32>()),
+        (Data::I64(v), _) => v.extend(staged.values::<i64>()),
+        (Data::Bool(v), _) => v.extend(staged.values::<u8>()),
+        (Data::Text(d), _) => d.codes.extend(staged.values::<u32>()),
+        (Data::Time(v), Reader::Date) => {
+            for (i, days) in staged.values::<i32>().enumerate() {
+                v.push(date(days).unwrap_or_else(|| {
+                    bad.get_or_insert(i);
+                    i64::MIN
+                }));
             }
+        }
+        (Data::Time(v), _) => {
+            v.extend(staged.values::<i64>());
+            bad = staged.values::<i64>().position(|t| time(t).is_none());
+        }
+        (Data::Vector { .. } | Data::Bytes { .. }, _) => {}
+    }
+    bad.map_or(Ok(()), Err)
+}
+
+/// Makes a value that is in a column already a missing one.
+pub(super) fn mark(column: &mut Column, at: usize) {
+    match &mut column.data {
+        Data::F32(v) => v[at] = f32::NAN,
+        Data::F64(v) => v[at] = f64::NAN,
+        Data::Bool(v) => v[at] = 2,
+        Data::Time(v) => v[at] = i64::MIN,
+        Data::Text(d) => d.codes[at] = Dictionary::MISSING,
+        Data::Vector { .. } => {}
+        Data::I32(_) | Data::I64(_) | Data::Bytes { .. } => {
+            column.missing.resize(at, false);
+            column.missing.push(true);
         }
     }
 }
@@ -259,7 +292,7 @@ impl ArrayView {
 }
 
 /// Gives back what growing took too much.
-pub(super) fn shrink(data: &mut Data) {
+fn shrink(data: &mut Data) {
     match data {
         Data::F32(v) => v.shrink_to_fit(),
         Data::F64(v) => v.shrink_to_fit(),

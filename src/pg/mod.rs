@@ -1,8 +1,8 @@
 //! The server: all that touches its memory, its threads and its C functions.
 //!
 //! - [`datum`]: values of variable length, in and out. [`spi`]: SQL from Rust.
-//! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `columns` stores them,
-//!   `reader` knows their types.
+//! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `store` and `columns`
+//!   keep them, `reader` knows their types.
 //! - [`reads`]: which columns a query reads, and where they go.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
 //! - [`evaluation`]: rows with true answers, scored.
@@ -43,5 +43,6 @@ pub mod scoring;
 pub mod settings;
 pub mod shim;
 pub mod spi;
+mod store;
 pub mod verb;
 pub mod work;

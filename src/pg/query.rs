@@ -12,8 +12,9 @@ use super::receiver::Receiver;
 use super::role::{ReadOnly, Settings};
 use super::shim::{self, Attribute};
 use engine::Kind;
-
 use engine::frame::{Frame, unknown_column};
+use engine::survey::Survey;
+use engine::train::Request;
 use pgrx::pg_sys::{self, DestReceiver, TupleDesc};
 use std::ffi::CStr;
 
@@ -28,6 +29,16 @@ pub enum Wanted<'a> {
     Except(&'a [String]),
 }
 
+/// Rows that were read.
+pub struct Rows {
+    /// The rows.
+    pub frame: Frame,
+    /// What was found out about them meanwhile.
+    pub survey: Survey,
+    /// Seconds that the reading waited for whoever stored them and found that out.
+    pub waited: f64,
+}
+
 /// Reads a source. `limit` is the bytes that the frame may take.
 ///
 /// # Errors
@@ -35,11 +46,25 @@ pub enum Wanted<'a> {
 /// are wanted; `Data` for vectors of uneven length and infinite times; `Memory`. What the query itself does wrong
 /// is raised by the server.
 pub fn read(source: &str, wanted: Wanted, limit: u64) -> Result<Frame> {
+    Ok(read_surveyed(source, wanted, limit, None)?.frame)
+}
+
+/// Reads a source for a training, and finds out meanwhile what is recorded of its rows, where a thread has the time.
+///
+/// # Errors
+/// As `read`.
+pub fn read_to_train(source: &str, wanted: Wanted, request: &Request) -> Result<Rows> {
+    read_surveyed(source, wanted, request.max_memory, Some(request))
+}
+
+fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Request>) -> Result<Rows> {
     super::work::return_large_blocks();
     let mut receiver = None;
     run(source, |desc| {
         let columns = columns(desc);
-        let receiver = receiver.insert(Receiver::new(desc, &pick(&columns, wanted)?, limit)?);
+        let picked = pick(&columns, wanted)?;
+        let survey = request.map(|r| Survey::new(r, picked.iter().map(|c| c.name.as_str())));
+        let receiver = receiver.insert(Receiver::new(desc, &picked, limit, survey)?);
         Ok(receiver.destination())
     })?;
     let receiver = receiver.ok_or_else(|| Error::internal("a query ran without a receiver"))?;

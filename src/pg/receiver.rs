@@ -4,19 +4,32 @@
 //! `real`: 95 ms). Two things matter. Vectors of columns all start at the same place of a page, so a value to each of
 //! 29 of them hits one set of the cache 29 times: rows are therefore staged, 256 at a time, and appended column
 //! by column. And where all wanted columns lie at fixed offsets, a stored row without NULLs is staged as it is, by
-//! one copy, without taking it apart.
+//! one copy, without taking it apart. Of many rows only the staging is done here: [`super::store`] has a second thread
+//! append them.
 
-use super::columns::{Building, Fault, Staged, shrink};
+use super::columns::{Building, Fault};
 use super::error::{Error, Result};
-use super::query::SourceColumn;
+use super::query::{Rows, SourceColumn};
 use super::reader::{Reader, reader};
+use super::settings;
 use super::shim::{Attribute, raw};
+use super::store::{Away, BLOCK, Stage, Store};
 use engine::Kind;
 use engine::frame::{Column, Frame};
+use engine::survey::Survey;
 use pgrx::pg_sys::{self, DestReceiver, MemoryContext, TupleDesc, TupleTableSlot};
+use std::time::Duration;
 
-/// Rows staged before they are appended to the columns.
-const BLOCK: usize = 256;
+/// Rows from which on a second thread stores them: starting one for fewer does not pay.
+const MANY: usize = 1 << 15;
+
+/// Who appends staged rows to the columns.
+enum Keeper {
+    Here(Box<Store>),
+    There(Away),
+    /// The one that was here cannot be had.
+    Nobody,
+}
 
 /// A destination of the server's rows. The server keeps a pointer to it, so it lives in a box.
 #[repr(C)]
@@ -31,25 +44,36 @@ pub(super) struct Receiver {
     /// Whether reading may take the server's memory, freed after each row.
     scratch: Option<MemoryContext>,
     stride: usize,
-    stage: Vec<u8>,
-    /// A mark a staged value.
-    nulls: Vec<bool>,
-    any_null: bool,
-    staged: usize,
+    stage: Stage,
+    keeper: Keeper,
+    /// Whether a second thread may store rows.
+    threads: bool,
+    /// Whether rows are looked at while they come in.
+    surveys: bool,
+    /// Rows before those that are staged.
     rows: usize,
     row_bytes: u64,
     /// Bytes of strings, vectors and byte strings.
     other_bytes: u64,
     limit: u64,
-    error: Option<Error>,
+    /// What is wrong, with the row from 0.
+    error: Option<(usize, Error)>,
+    /// No more rows are wanted.
+    stopped: bool,
 }
 
 impl Receiver {
-    /// For the columns of a query whose rows are described by `desc`.
+    /// For the columns of a query whose rows are described by `desc`. A survey looks at them where a second thread has
+    /// the time.
     ///
     /// # Errors
     /// `Kind::Type` for a column whose type is not supported.
-    pub fn new(desc: TupleDesc, columns: &[&SourceColumn], limit: u64) -> Result<Box<Receiver>> {
+    pub fn new(
+        desc: TupleDesc,
+        columns: &[&SourceColumn],
+        limit: u64,
+        survey: Option<Survey>,
+    ) -> Result<Box<Receiver>> {
         let readers: Vec<Reader> = columns.iter().map(|c| reader(c)).collect::<Result<_>>()?;
         let stored = stored_offsets(desc, columns, &readers);
         let mut stride = 0;
@@ -64,10 +88,13 @@ impl Receiver {
                 offset,
                 unknown: 0,
                 labels: vec![],
+                hashed: 0,
             });
         }
         let stride = stored.as_ref().map_or(stride, |s| s.length);
         let scratch = readers.iter().any(|r| !r.is_direct()).then(scratch_context);
+        let kept = building.iter().map(|b| (b.column.clone(), b.reader, b.offset)).collect();
+        let store = Store::new(kept, stride, survey);
         Ok(Box::new(Receiver {
             base: DestReceiver {
                 receiveSlot: Some(receive),
@@ -80,15 +107,16 @@ impl Receiver {
             stored: stored.map(|s| s.start),
             scratch,
             stride,
-            stage: vec![0; stride * BLOCK],
-            nulls: vec![false; building.len() * BLOCK],
-            any_null: false,
-            staged: 0,
+            stage: Stage::new(stride, building.len()),
+            threads: settings::threads() > 1,
+            surveys: store.surveys(),
+            keeper: Keeper::Here(Box::new(store)),
             rows: 0,
             row_bytes: readers.iter().map(|r| r.row_bytes()).sum(),
             other_bytes: 0,
             limit,
             error: None,
+            stopped: false,
             columns: building,
         }))
     }
@@ -99,34 +127,42 @@ impl Receiver {
     }
 
     /// The frame, when all rows are in.
-    pub fn finish(mut self: Box<Self>) -> Result<Frame> {
+    pub fn finish(mut self: Box<Self>) -> Result<Rows> {
         self.flush();
-        if let Some(e) = self.error.take() {
-            return Err(e);
+        let (store, waited) = match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
+            Keeper::Here(store) => (store, Duration::ZERO),
+            Keeper::There(away) => away.finish()?,
+            Keeper::Nobody => return Err(Error::internal("rows were read and are not there")),
+        };
+        // Of what is wrong the first row is told, whoever noticed it.
+        let error = self.error.take();
+        if let Some((row, column)) = store.fault()
+            && error.as_ref().is_none_or(|(other, _)| row < *other)
+        {
+            return Err(Fault::Infinite.into_error(&self.columns[column].column.name, Some(row + 1)));
+        }
+        if let Some((_, error)) = error {
+            return Err(error);
         }
         let rows = self.rows;
+        let (stored, survey) = store.into_parts();
         let mut columns = Vec::with_capacity(self.columns.len());
-        for b in std::mem::take(&mut self.columns) {
+        for (b, stored) in std::mem::take(&mut self.columns).into_iter().zip(stored) {
             if b.unknown > 0 {
                 let message =
                     format!("column \"{}\" is NULL in all rows, so its length is unknown", b.column.name);
                 return Err(Error::new(Kind::Data, message).hint("Leave the column out."));
             }
-            let mut column = b.column;
-            if !column.missing.is_empty() {
-                column.missing.resize(rows, false);
-            }
-            shrink(&mut column.data);
-            columns.push(column);
+            columns.push(b.into_column(stored, rows));
         }
-        Ok(Frame { columns, rows })
+        Ok(Rows { frame: Frame { columns, rows }, survey, waited: waited.as_secs_f64() })
     }
 
     /// SAFETY: `row` points to a stored row that is staged as it is.
     unsafe fn stage_stored(&mut self, row: *const u8, start: usize) {
-        // SAFETY: the stage has room for BLOCK rows of `stride` bytes, and the row has them from `start` on.
+        // SAFETY: the stage has room for a row of `stride` bytes more, and the row has them from `start` on.
         unsafe {
-            let to = self.stage.as_mut_ptr().add(self.staged * self.stride);
+            let to = self.stage.bytes.as_mut_ptr().add(self.stage.rows * self.stride);
             std::ptr::copy_nonoverlapping(row.add(start), to, self.stride);
         }
     }
@@ -136,14 +172,14 @@ impl Receiver {
     unsafe fn stage_values(&mut self, slot: *mut TupleTableSlot) {
         let width = self.columns.len();
         for (i, b) in self.columns.iter_mut().enumerate() {
-            // SAFETY: as many values and marks as attributes; the stage has room for BLOCK rows.
+            // SAFETY: as many values and marks as attributes; the stage has room for a row more.
             unsafe {
                 let null = *(*slot).tts_isnull.add(b.position);
                 let datum = *(*slot).tts_values.add(b.position);
-                let to = self.stage.as_mut_ptr().add(self.staged * self.stride + b.offset);
+                let to = self.stage.bytes.as_mut_ptr().add(self.stage.rows * self.stride + b.offset);
                 if null {
-                    self.nulls[self.staged * width + i] = true;
-                    self.any_null = true;
+                    self.stage.nulls[self.stage.rows * width + i] = true;
+                    self.stage.any_null = true;
                     b.push_null();
                     continue;
                 }
@@ -152,8 +188,10 @@ impl Receiver {
                     _ if !b.reader.is_direct() => match b.convert(datum, to) {
                         Ok(bytes) => self.other_bytes += bytes,
                         Err(e) => {
-                            let row = self.rows + self.staged + 1;
-                            self.error.get_or_insert(e.into_error(&b.column.name, Some(row)));
+                            let row = self.rows + self.stage.rows;
+                            let error = || (row, e.into_error(&b.column.name, Some(row + 1)));
+                            self.error.get_or_insert_with(error);
+                            self.stopped = true;
                         }
                     },
                     1 => *to = v as u8,
@@ -165,37 +203,56 @@ impl Receiver {
         }
     }
 
-    /// Appends the staged rows to the columns.
-    fn flush(&mut self) {
-        let width = self.columns.len();
-        for (i, b) in self.columns.iter_mut().enumerate() {
-            let values =
-                Staged { stage: &self.stage, stride: self.stride, offset: b.offset, rows: self.staged };
-            if let Err(row) = b.append(values)
-                && !(self.any_null && self.nulls[row * width + i])
-            {
-                let e = Fault::Infinite.into_error(&b.column.name, Some(self.rows + row + 1));
-                self.error.get_or_insert(e);
-            }
-            if self.any_null {
-                let nulls = (0..self.staged).filter(|row| self.nulls[row * width + i]);
-                nulls.for_each(|row| b.mark(self.rows, row));
-            }
-        }
-        if self.any_null {
-            self.nulls.fill(false);
-            self.any_null = false;
-        }
-        self.rows += self.staged;
-        self.staged = 0;
-        let held = self.rows as u64 * self.row_bytes + self.other_bytes;
+    /// After each block of rows.
+    fn check(&mut self) {
+        let rows = self.rows + self.stage.rows;
+        let held = rows as u64 * self.row_bytes + self.other_bytes;
         if held > self.limit && self.error.is_none() {
             let mib = self.limit >> 20;
-            let message =
-                format!("{} rows of the source take more than the {mib} MiB that they may", self.rows);
-            self.error = Some(Error::new(Kind::Memory, message).hint(
+            let message = format!("{rows} rows of the source take more than the {mib} MiB that they may");
+            let error = Error::new(Kind::Memory, message).hint(
                 "Sample the source, for example with TABLESAMPLE SYSTEM (10), or raise damson.max_memory.",
-            ));
+            );
+            self.error = Some((rows, error));
+        }
+        if self.stage.rows == self.stage.room || matches!(self.keeper, Keeper::Here(_)) {
+            self.flush();
+        }
+        self.stopped |= self.error.is_some();
+    }
+
+    /// Has the staged rows appended to the columns.
+    fn flush(&mut self) {
+        if self.surveys {
+            let texts = &mut self.stage.texts;
+            for (i, b) in self.columns.iter_mut().enumerate() {
+                texts.extend(b.new_texts().map(|hash| (i, hash)));
+            }
+        }
+        self.rows += self.stage.rows;
+        match &mut self.keeper {
+            Keeper::Here(store) => {
+                store.append(&mut self.stage);
+                self.stopped |= store.fault().is_some();
+            }
+            Keeper::There(away) => {
+                let (stride, width) = (self.stride, self.columns.len());
+                let sent = away.send(&mut self.stage, || Stage::new(stride, width));
+                self.stopped |= !sent || away.failed();
+            }
+            Keeper::Nobody => self.stopped = true,
+        }
+        if self.threads && self.rows >= MANY {
+            self.keeper = match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
+                Keeper::Here(store) => match Away::begin(store) {
+                    Ok(away) => Keeper::There(away),
+                    Err(store) => {
+                        self.threads = false;
+                        Keeper::Here(store)
+                    }
+                },
+                there => there,
+            };
         }
     }
 }
@@ -225,11 +282,11 @@ unsafe extern "C-unwind" fn receive(slot: *mut TupleTableSlot, me: *mut DestRece
                 me.stage_values(slot);
             }
         }
-        me.staged += 1;
-        if me.staged == BLOCK {
-            me.flush();
+        me.stage.rows += 1;
+        if me.stage.rows % BLOCK == 0 {
+            me.check();
         }
-        me.error.is_none()
+        !me.stopped
     }
 }
 

@@ -1,6 +1,7 @@
 //! Long work on threads, inside a server process. Callers: the verbs of `src/api` that train or evaluate.
 //!
-//! Threads are safe in a server under three rules, which only this file has to keep:
+//! Threads are safe in a server under three rules, which this file keeps, and [`super::store`] for the one that helps to
+//! read:
 //! 1. the pool is built while all signals are blocked, so that handlers run on the main thread alone;
 //! 2. nothing off the main thread calls the server: the job gets a [`Cx`], no more;
 //! 3. the main thread waits in steps of 10 ms. When the statement is to end it sets the stop flag, waits for the
@@ -216,7 +217,7 @@ impl Drop for Pool {
 }
 
 /// Runs `f` with all signals blocked in this thread; threads that it starts inherit that.
-fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+pub(super) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: plain calls of the C library on sets of our own; `f` is not to raise.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
@@ -264,7 +265,7 @@ fn return_small_blocks() {
     }
 }
 
-fn reason(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn reason(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -9,10 +9,11 @@
 use crate::dense::vectorized;
 use crate::frame::{Column, Data, Frame, Value};
 use rayon::prelude::*;
+use std::ops::Range;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Rows hashed at once: their hashes stay in the first-level cache.
-const BLOCK: usize = 1 << 11;
+pub(crate) const BLOCK: usize = 1 << 11;
 
 /// What identifies the rows of a frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,34 +39,70 @@ impl Digest {
 /// The digest of some columns of a frame. Numbers count by value, whatever their type; a missing value by being
 /// missing.
 pub fn digest(frame: &Frame, columns: &[usize]) -> Digest {
-    let seeds: Vec<u64> = columns.iter().map(|c| seed(&frame.columns[*c].name)).collect();
-    let start = seeds.iter().fold(0u64, |sum, s| sum.wrapping_add(*s));
-    let texts: Vec<Vec<u64>> = columns
-        .iter()
-        .map(|c| match &frame.columns[*c].data {
-            Data::Text(d) => d.values.iter().map(|t| xxh3_64(t.as_bytes())).collect(),
-            _ => vec![],
-        })
-        .collect();
+    let hasher = Hasher::new(columns.iter().map(|c| (*c, frame.columns[*c].name.as_str())));
+    let mut hashed = vec![vec![]; frame.columns.len()];
+    columns.iter().for_each(|c| hashed[*c] = texts(&frame.columns[*c]));
     let blocks: Vec<Digest> = (0..frame.rows.div_ceil(BLOCK))
         .into_par_iter()
-        .map(|b| {
-            let rows = b * BLOCK..((b + 1) * BLOCK).min(frame.rows);
-            let mut hashes = [start; BLOCK];
-            let hashes = &mut hashes[..rows.len()];
-            for (k, c) in columns.iter().enumerate() {
-                hash_column(&frame.columns[*c], &texts[k], seeds[k], rows.start, hashes);
-            }
-            hashes.iter().fold(Digest::default(), |d, h| Digest {
-                rows: d.rows.wrapping_add(spread(*h)),
-                order: follow(d.order, *h),
-            })
-        })
+        .map(|b| hasher.block(&frame.columns, &hashed, b * BLOCK..((b + 1) * BLOCK).min(frame.rows)))
         .collect();
-    blocks.iter().fold(Digest::default(), |d, b| Digest {
-        rows: d.rows.wrapping_add(b.rows),
-        order: follow(d.order, b.order),
-    })
+    blocks.iter().fold(Digest::default(), Digest::followed_by)
+}
+
+/// The hashes of the texts that the codes of a column stand for; none of other columns.
+fn texts(column: &Column) -> Vec<u64> {
+    match &column.data {
+        Data::Text(d) => d.values.iter().map(|t| text_hash(t)).collect(),
+        _ => vec![],
+    }
+}
+
+/// The hash of a text, as a column's digest needs it.
+pub fn text_hash(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
+}
+
+impl Digest {
+    /// That of these rows and of a block after them.
+    pub(crate) fn followed_by(self, block: &Digest) -> Digest {
+        Digest { rows: self.rows.wrapping_add(block.rows), order: follow(self.order, block.order) }
+    }
+}
+
+/// Digests blocks of rows, of some columns.
+pub(crate) struct Hasher {
+    /// Places of columns, each with its odd numbers.
+    columns: Vec<(usize, u64)>,
+    start: u64,
+}
+
+impl Hasher {
+    /// For columns at these places, of these names. Their order does not matter.
+    pub(crate) fn new<'a>(columns: impl Iterator<Item = (usize, &'a str)>) -> Hasher {
+        let columns: Vec<(usize, u64)> = columns.map(|(place, name)| (place, seed(name))).collect();
+        let start = columns.iter().fold(0u64, |sum, c| sum.wrapping_add(c.1));
+        Hasher { columns, start }
+    }
+
+    /// The places of the columns, ascending.
+    pub(crate) fn places(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = self.columns.iter().map(|c| c.0).collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Of a block: at most [`BLOCK`] rows, from a multiple of it on. `texts` has the hashes of each column's texts.
+    pub(crate) fn block(&self, columns: &[Column], texts: &[Vec<u64>], rows: Range<usize>) -> Digest {
+        let mut hashes = [self.start; BLOCK];
+        let hashes = &mut hashes[..rows.len()];
+        for (place, seed) in &self.columns {
+            hash_column(&columns[*place], &texts[*place], *seed, rows.start, hashes);
+        }
+        hashes.iter().fold(Digest::default(), |d, h| Digest {
+            rows: d.rows.wrapping_add(spread(*h)),
+            order: follow(d.order, *h),
+        })
+    }
 }
 
 /// A product by an odd number loses nothing, and what came before counts by how far back it is.
@@ -99,6 +136,7 @@ fn hash_column(column: &Column, texts: &[u64], seed: u64, first: usize, hashes: 
         Data::F32(v) => fold_numbers(hashes, &v[rows], seed),
         Data::F64(v) => fold_numbers(hashes, &v[rows], seed),
         Data::I32(v) if column.missing.is_empty() => fold_numbers(hashes, &v[rows], seed),
+        Data::Bool(v) => fold(hashes, v[rows].iter(), seed, |b| BOOLS[usize::from(*b).min(2)]),
         Data::I64(v) => {
             let missing = |i: usize| column.missing.get(i).copied().unwrap_or(false);
             fold(hashes, rows, seed, |i| if missing(i) { MISSING } else { whole_bits(v[i]) });
@@ -172,6 +210,8 @@ fn spread(hash: u64) -> u128 {
 }
 
 const MISSING: u64 = 0x6d69_7373_696e_6721;
+/// The bits of false, of true and of a missing truth value.
+const BOOLS: [u64; 3] = [0.0f64.to_bits(), 1.0f64.to_bits(), MISSING];
 
 #[inline(always)]
 fn number_bits(x: f64) -> u64 {

@@ -6,13 +6,15 @@ use super::categories::Categories;
 use super::compare::{Choices, Finding, Side, compare, dataset};
 use super::method::Shape;
 use super::numbers::{Numbers, Stream};
-use super::read::{self, Look};
+use super::read::{self, Sampled};
 use crate::error::{Error, Kind, Result};
 use crate::fold::ColumnType;
 use crate::frame::{Column, Data, Dictionary, Frame, Value};
 use crate::learner::Cx;
+use crate::prepare::extent::Extent;
 use crate::schema::Task;
 use crate::scorer::Scorer;
+use crate::survey::Survey;
 use crate::{target, wire};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -164,26 +166,28 @@ impl Predictions {
     }
 }
 
-/// The looks at a frame's columns, each taken when somebody first asks.
-pub(crate) struct Looks(Vec<OnceLock<Option<Look>>>);
+/// The extents of a frame's columns, each found when somebody first asks: preprocessing, lineage or the baseline.
+pub(crate) struct Extents(Vec<OnceLock<Option<Extent>>>);
 
-impl Looks {
-    /// None yet.
-    pub(crate) fn new(frame: &Frame) -> Looks {
-        Looks(frame.columns.iter().map(|_| OnceLock::new()).collect())
+impl Extents {
+    /// Those that a survey knows.
+    pub(crate) fn new(frame: &Frame, survey: &Survey) -> Extents {
+        match survey.extents(frame) {
+            Some(known) => Extents(known.iter().map(|e| OnceLock::from(*e)).collect()),
+            None => Extents(frame.columns.iter().map(|_| OnceLock::new()).collect()),
+        }
     }
 
-    /// That at a column, where it holds plain numbers.
-    ///
-    /// # Errors
-    /// When the caller asked to stop.
-    pub(crate) fn at(&self, frame: &Frame, column: usize, cx: &Cx) -> Result<Option<&Look>> {
-        if self.0[column].get().is_none() {
-            let look = Look::at(&frame.columns[column], cx)?;
-            // Two who ask at once find the same.
-            let _ = self.0[column].set(look);
-        }
-        Ok(self.0[column].get().and_then(Option::as_ref))
+    /// That of a column of numbers, truth values or times.
+    pub(crate) fn at(&self, frame: &Frame, column: usize) -> Option<&Extent> {
+        self.0[column].get_or_init(|| Extent::of_column(&frame.columns[column])).as_ref()
+    }
+
+    /// That of a column of plain numbers.
+    pub(crate) fn of_numbers(&self, frame: &Frame, column: usize) -> Option<&Extent> {
+        let plain =
+            matches!(frame.columns[column].data, Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_));
+        if plain { self.at(frame, column) } else { None }
     }
 }
 
@@ -206,16 +210,23 @@ impl Baseline {
         predictions: &Predictions,
         cx: &Cx,
     ) -> Result<Baseline> {
-        Baseline::by_looks(frame, features, target, predictions, &Looks::new(frame), cx)
+        Baseline::by_extents(
+            frame,
+            features,
+            target,
+            predictions,
+            &Extents::new(frame, &Survey::default()),
+            cx,
+        )
     }
 
-    /// As `record`, with the looks that were taken at the frame's columns.
-    pub(crate) fn by_looks(
+    /// As `record`, with what is known of the frame's columns.
+    pub(crate) fn by_extents(
         frame: &Frame,
         features: &[usize],
         target: Option<(usize, bool)>,
         predictions: &Predictions,
-        looks: &Looks,
+        extents: &Extents,
         cx: &Cx,
     ) -> Result<Baseline> {
         let of = |role, c: usize, shape| (role, &frame.columns[c], Some(c), shape);
@@ -223,12 +234,18 @@ impl Baseline {
         let target = target.map(|(c, labels)| of(Role::Target, c, labels.then_some(Shape::Categories)));
         let given = predictions.0.iter().map(|(role, column)| (*role, column, None, None));
         let columns: Vec<_> = features.chain(target).chain(given).collect();
+        let mut sampled: Vec<Sampled> = vec![];
+        for (_, column, ..) in &columns {
+            if !sampled.iter().any(|s| s.rows == column.len()) {
+                sampled.push(Sampled::of(column.len()));
+            }
+        }
         let columns: Vec<Result<ColumnBaseline>> = columns
             .into_par_iter()
             .map(|(role, column, position, shape)| {
-                let look = position.map(|c| looks.at(frame, c, cx)).transpose()?.flatten();
-                let known = look.and_then(|look| look.small(shape));
-                let distribution = known.map_or_else(|| read::small(column, shape, cx), Ok)?;
+                let extent = position.and_then(|c| extents.of_numbers(frame, c));
+                let sampled = sampled.iter().find(|s| s.rows == column.len());
+                let distribution = read::small_of(column, shape, extent, sampled, cx)?;
                 Ok(ColumnBaseline { name: column.name.clone(), role, distribution })
             })
             .collect();

@@ -34,7 +34,7 @@ pub mod stream;
 pub use baseline::{Baseline, ColumnBaseline, Role};
 pub use compare::{Choices, Finding, between};
 pub use method::{Method, Shape};
-pub use read::{Look, exact, small};
+pub use read::{exact, small};
 
 use crate::error::Result;
 use categories::Categories;

@@ -56,6 +56,9 @@ impl Numbers {
         whole: bool,
     ) -> Numbers {
         let mut found = Numbers { missing, infinite, min: f64::NAN, max: f64::NAN, ..Numbers::default() };
+        let room = sorted.size_hint().0.min(1 << 17);
+        found.values.reserve(room);
+        found.counts.reserve(room);
         for x in sorted {
             match found.values.last() {
                 Some(last) if *last == x => {

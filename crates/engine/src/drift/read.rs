@@ -27,7 +27,7 @@ pub(super) fn run(rows: u64) -> u64 {
 /// # Errors
 /// When the caller asked to stop.
 pub fn exact(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribution> {
-    read(column, shape, false, cx)
+    read(column, shape, None, cx)
 }
 
 /// The distribution of a column, small enough to store.
@@ -35,53 +35,49 @@ pub fn exact(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribut
 /// # Errors
 /// When the caller asked to stop.
 pub fn small(column: &Column, shape: Option<Shape>, cx: &Cx) -> Result<Distribution> {
-    let mut found = read(column, shape, true, cx)?;
+    small_of(column, shape, None, None, cx)
+}
+
+/// As [`small`], with the extent of a column of plain numbers where it is known, and the rows to sample where somebody
+/// chose them for all columns.
+pub(super) fn small_of(
+    column: &Column,
+    shape: Option<Shape>,
+    extent: Option<&Extent>,
+    sampled: Option<&Sampled>,
+    cx: &Cx,
+) -> Result<Distribution> {
+    let mut found = read(column, shape, Some(&Known { extent, sampled }), cx)?;
     found.compress();
     Ok(found)
 }
 
-/// What is to be known of a column of numbers, found out together: preprocessing and lineage ask for the extent, the
-/// baseline for the distribution.
-pub struct Look {
-    /// Moments and range.
-    pub extent: Extent,
-    /// The distribution, small enough to store.
-    pub distribution: Numbers,
+/// What is known of a column whose distribution is to be small.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    extent: Option<&'a Extent>,
+    sampled: Option<&'a Sampled>,
 }
 
-impl Look {
-    /// At a column of plain numbers; none at others.
-    ///
-    /// # Errors
-    /// When the caller asked to stop.
-    pub fn at(column: &Column, cx: &Cx) -> Result<Option<Look>> {
-        let extent = match &column.data {
-            Data::F32(v) => Extent::of(v),
-            Data::F64(v) => Extent::of(v),
-            Data::I32(v) if column.missing.is_empty() => Extent::of(v),
-            Data::I32(_) | Data::I64(_) => {
-                Extent::all((0..column.len()).map(|i| crate::prepare::summary::number(column.value(i))))
-            }
-            _ => return Ok(None),
-        };
-        let mut distribution = numbers(column, true, Some(&extent), cx)?;
-        distribution.compress();
-        Ok(Some(Look { extent, distribution }))
-    }
+/// The rows that a stored distribution looks at.
+pub(super) struct Sampled {
+    /// Of so many.
+    pub(super) rows: usize,
+    picks: Vec<u32>,
+}
 
-    /// What [`small`] gives; none where labels are asked for and there are too many to be some.
-    pub(super) fn small(&self, shape: Option<Shape>) -> Option<Distribution> {
-        let mut found = match shape {
-            Some(Shape::Categories) if !self.distribution.exact() => return None,
-            Some(Shape::Categories) => super::baseline::as_labels(&self.distribution),
-            _ => Distribution::Numbers(self.distribution.clone()),
-        };
-        found.compress();
-        Some(found)
+impl Sampled {
+    /// One of each run of neighbours, by hash; of few rows none, as all are looked at.
+    pub(super) fn of(rows: usize) -> Sampled {
+        let run = run(rows as u64) as usize;
+        let hash = |i: usize| crate::fingerprint::hash(crate::frame::Value::Time(i as i64)) as usize;
+        let pick = |i: usize| (i + hash(i) % run.min(rows - i)) as u32;
+        let picks = if rows <= SAMPLE { vec![] } else { (0..rows).step_by(run).map(pick).collect() };
+        Sampled { rows, picks }
     }
 }
 
-fn read(column: &Column, shape: Option<Shape>, small: bool, cx: &Cx) -> Result<Distribution> {
+fn read(column: &Column, shape: Option<Shape>, small: Option<&Known>, cx: &Cx) -> Result<Distribution> {
     cx.check()?;
     Ok(match &column.data {
         Data::Text(d) => {
@@ -90,7 +86,7 @@ fn read(column: &Column, shape: Option<Shape>, small: bool, cx: &Cx) -> Result<D
             for code in &d.codes {
                 *counts.get_mut(*code as usize).unwrap_or(&mut missing) += 1;
             }
-            Distribution::Categories(labelled(&d.values, &counts, missing, small))
+            Distribution::Categories(labelled(&d.values, &counts, missing, small.is_some()))
         }
         Data::Bool(v) => {
             let mut counts = [0u64; 3];
@@ -105,10 +101,12 @@ fn read(column: &Column, shape: Option<Shape>, small: bool, cx: &Cx) -> Result<D
             Distribution::Opaque { rows: column.len() as u64 - missing, missing }
         }
         _ if shape == Some(Shape::Categories) => {
-            // There are few different values in a column of labels.
-            super::baseline::as_labels(&numbers(column, false, None, cx)?)
+            // There are few different values in a column of labels, so a small distribution has them all.
+            let few = small.map(|known| numbers(column, Some(known), cx)).transpose()?;
+            let few = few.filter(Numbers::exact);
+            super::baseline::as_labels(&few.map_or_else(|| numbers(column, None, cx), Ok)?)
         }
-        _ => Distribution::Numbers(numbers(column, small, None, cx)?),
+        _ => Distribution::Numbers(numbers(column, small, cx)?),
     })
 }
 
@@ -127,29 +125,32 @@ fn labelled(labels: &[String], counts: &[u64], missing: u64, few: bool) -> Categ
 
 /// The distribution of a column that holds numbers, times (in seconds since 2000), or arrays (their lengths); of many
 /// rows a sample where it is to be small.
-fn numbers(column: &Column, small: bool, extent: Option<&Extent>, cx: &Cx) -> Result<Numbers> {
+fn numbers(column: &Column, small: Option<&Known>, cx: &Cx) -> Result<Numbers> {
     let rows = column.len();
+    let small = small.filter(|_| rows > SAMPLE);
     let present = |i: usize| !column.missing.get(i).copied().unwrap_or(false);
     match &column.data {
-        Data::F32(v) if !small || rows <= SAMPLE => Numbers::of_reals(v.iter().copied(), cx),
         Data::F32(v) => {
-            let extent = extent.copied().unwrap_or_else(|| Extent::of(v));
-            sampled(rows, |i| f64::from(v[i]), Stored { whole: false, real: true }, &extent, cx)
+            let real = Stored { whole: false, real: true };
+            match small {
+                None => Numbers::of_reals(v.iter().copied(), cx),
+                Some(known) => sampled(rows, |i| f64::from(v[i]), real, known, || Extent::of(v), cx),
+            }
         }
-        Data::F64(v) => few(rows, |i| v[i], false, extent, small, cx),
+        Data::F64(v) => few(rows, |i| v[i], false, small, cx),
         Data::I32(v) => {
             let values = || v.iter().enumerate().filter(|(i, _)| present(*i)).map(|(_, v)| i64::from(*v));
             if let Some(counted) = counted(values, rows as u64) {
                 return Ok(counted);
             }
-            few(rows, |i| if present(i) { f64::from(v[i]) } else { f64::NAN }, true, extent, small, cx)
+            few(rows, |i| if present(i) { f64::from(v[i]) } else { f64::NAN }, true, small, cx)
         }
         Data::I64(v) => {
             let values = || v.iter().enumerate().filter(|(i, _)| present(*i)).map(|(_, v)| *v);
             if let Some(counted) = counted(values, rows as u64) {
                 return Ok(counted);
             }
-            few(rows, |i| if present(i) { v[i] as f64 } else { f64::NAN }, true, extent, small, cx)
+            few(rows, |i| if present(i) { v[i] as f64 } else { f64::NAN }, true, small, cx)
         }
         Data::Time(v) => {
             let value = |i: usize| match v[i] {
@@ -157,35 +158,32 @@ fn numbers(column: &Column, small: bool, extent: Option<&Extent>, cx: &Cx) -> Re
                 i64::MAX => f64::INFINITY,
                 micros => micros as f64 / 1e6,
             };
-            few(rows, value, false, extent, small, cx)
+            few(rows, value, false, small, cx)
         }
         Data::Vector { width, values } => {
             let value = |i: usize| {
                 let row = &values[i * width..(i + 1) * width];
                 row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
             };
-            few(rows, value, false, extent, small, cx)
+            few(rows, value, false, small, cx)
         }
         // The other kinds hold no numbers.
         _ => Ok(Numbers { missing: rows as u64, min: f64::NAN, max: f64::NAN, ..Numbers::default() }),
     }
 }
 
-/// Of all rows where there are few of them, and of a sample otherwise.
+/// Of all rows, or of a sample where it is to be small.
 fn few(
     rows: usize,
     value: impl Fn(usize) -> f64,
     whole: bool,
-    extent: Option<&Extent>,
-    small: bool,
+    small: Option<&Known>,
     cx: &Cx,
 ) -> Result<Numbers> {
-    if !small || rows <= SAMPLE {
-        return Numbers::of((0..rows).map(value), whole, cx);
-    }
+    let Some(known) = small else { return Numbers::of((0..rows).map(value), whole, cx) };
     cx.check()?;
-    let extent = extent.copied().unwrap_or_else(|| Extent::all((0..rows).map(&value)));
-    sampled(rows, value, Stored { whole, real: false }, &extent, cx)
+    let extent = || Extent::all((0..rows).map(&value));
+    sampled(rows, &value, Stored { whole, real: false }, known, extent, cx)
 }
 
 /// How a column stores its numbers.
@@ -221,25 +219,31 @@ fn counted<I: Iterator<Item = i64>>(values: impl Fn() -> I, rows: u64) -> Option
     Some(Numbers::of_counts(pairs, rows - there, 0, true))
 }
 
-/// The distribution of many rows by a sample of them.
+/// The distribution of many rows by a sample of them; `extent` finds that of all where it is not known.
 fn sampled(
     rows: usize,
     value: impl Fn(usize) -> f64,
     stored: Stored,
-    all: &Extent,
+    known: &Known,
+    extent: impl FnOnce() -> Extent,
     cx: &Cx,
 ) -> Result<Numbers> {
-    let run = run(rows as u64) as usize;
-    let pick = |i: usize| {
-        i + (crate::fingerprint::hash(crate::frame::Value::Time(i as i64)) as usize) % run.min(rows - i)
+    let own;
+    let picks = match known.sampled.filter(|s| s.rows == rows) {
+        Some(chosen) => &chosen.picks,
+        None => {
+            own = Sampled::of(rows);
+            &own.picks
+        }
     };
-    let sample = stored.sort((0..rows).step_by(run).map(|i| value(pick(i))), cx)?;
+    let sample = stored.sort(picks.iter().map(|i| value(*i as usize)), cx)?;
     if sample.values.len() <= EXACT / 2
         && let Some(found) = counted_values(rows, &value, &sample, stored.whole)
     {
         return Ok(found);
     }
     let mut found = sample;
+    let all = known.extent.copied().unwrap_or_else(extent);
     let moments = all.moments;
     if found.rows == 0 || moments.n < found.rows {
         // So few values that the sample met none of them: all rows, then.

@@ -308,7 +308,7 @@ fn fit(
         (!target.y.is_empty()).then_some(TargetColumns { y: &target.y, classes, seed: request.seed });
     let mut rows = train.rows.clone();
     rows.sort_unstable();
-    let known = |column| Ok(setting.look(column, cx)?.map(|look| look.extent.moments));
+    let known = |column| setting.moments(column);
     let input = algorithm.info().input;
     let mut prepared =
         Prepared::fit(frame, &setting.columns, &rows, &recipe.options, input, targets.as_ref(), known, cx)?;

@@ -5,9 +5,6 @@ use crate::prepare::InputColumn;
 use crate::prepare::extent::Extent;
 use crate::prepare::summary::Summary;
 
-/// Seconds from 1970 to 2000, from where times count.
-const EPOCH: f64 = 946_684_800.0;
-
 /// A column in a few numbers. Those that its kind does not have, or that were not seen, are none.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ColumnFacts {
@@ -40,27 +37,19 @@ impl ColumnFacts {
     pub(crate) fn of(column: &Column, role: &'static str, known: Option<&Extent>) -> ColumnFacts {
         let facts =
             ColumnFacts { name: column.name.clone(), role, kind: kind(column.kind()), ..Self::default() };
-        let value = |i: usize| column.value(i);
-        let number = |i: usize| crate::prepare::summary::number(value(i));
-        if let Some(known) = known {
-            return facts.numbers(known);
-        }
+        let extent = || known.copied().or_else(|| Extent::of_column(column));
         match &column.data {
-            Data::F32(v) => facts.numbers(&Extent::of(v)),
-            Data::F64(v) => facts.numbers(&Extent::of(v)),
-            Data::I32(v) if column.missing.is_empty() => facts.numbers(&Extent::of(v)),
-            Data::I32(_) | Data::I64(_) | Data::Bool(_) => {
-                facts.numbers(&Extent::all((0..column.len()).map(number)))
+            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Bool(_) => {
+                facts.numbers(&extent().unwrap_or(Extent::NONE))
             }
             Data::Vector { values, .. } => facts.numbers(&Extent::of(values)),
-            Data::Time(v) => {
-                let seconds = |t: &i64| if *t == i64::MIN { f64::NAN } else { *t as f64 / 1e6 + EPOCH };
-                let found = facts.numbers(&Extent::all(v.iter().map(seconds)));
+            Data::Time(_) => {
+                let found = facts.numbers(&extent().unwrap_or(Extent::NONE));
                 ColumnFacts { mean: None, std: None, ..found }
             }
             Data::Text(d) => facts.texts(d),
             Data::Bytes { .. } => {
-                let missing = (0..column.len()).filter(|i| value(*i) == Value::Missing).count();
+                let missing = (0..column.len()).filter(|i| column.value(*i) == Value::Missing).count();
                 ColumnFacts { missing: Some(missing as u64), ..facts }
             }
         }

@@ -2,11 +2,23 @@
 
 use super::summary::Moments;
 use crate::dense::vectorized;
+use crate::frame::{Column, Data};
+use std::ops::Range;
 
 /// Values looked at together: they stay in the first-level cache.
 pub(crate) const BLOCK: usize = 512;
 /// Values folded side by side.
 const LANES: usize = 8;
+
+/// False, true and missing as numbers.
+const TRUTH: [f64; 3] = [0.0, 1.0, f64::NAN];
+/// Seconds from 1970 to 2000, from where times count.
+const EPOCH: f64 = 946_684_800.0;
+
+/// A time as seconds since 1970; NaN where it is missing.
+fn seconds(micros: i64) -> f64 {
+    if micros == i64::MIN { f64::NAN } else { micros as f64 / 1e6 + EPOCH }
+}
 
 /// Moments of the finite numbers, and their range. Moments are those of [`Moments::add_rows`], bit by bit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +32,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    const NONE: Extent = Extent {
+    /// Of no value.
+    pub(crate) const NONE: Extent = Extent {
         moments: Moments { n: 0, missing: 0, infinite: 0, mean: 0.0, m2: 0.0 },
         min: f64::INFINITY,
         max: f64::NEG_INFINITY,
@@ -29,6 +42,12 @@ impl Extent {
     /// Of plain numbers.
     pub(crate) fn of<T: Copy + Into<f64>>(values: &[T]) -> Extent {
         let mut all = Extent::NONE;
+        all.extend(values);
+        all
+    }
+
+    /// Adds plain numbers that follow: as if all came at once where those before were a multiple of [`BLOCK`].
+    pub(crate) fn extend<T: Copy + Into<f64>>(&mut self, values: &[T]) {
         let mut block = [0.0; BLOCK];
         for values in values.chunks(BLOCK) {
             let block = &mut block[..values.len()];
@@ -36,26 +55,55 @@ impl Extent {
                 #[inline(always)]
                 || block.iter_mut().zip(values).for_each(|(b, v)| *b = (*v).into()),
             );
-            all.add(block);
+            self.add(block);
         }
-        all
     }
 
     /// Of numbers that come one at a time.
     pub(crate) fn all(values: impl Iterator<Item = f64>) -> Extent {
         let mut all = Extent::NONE;
+        all.extend_by(values);
+        all
+    }
+
+    /// As [`Extent::extend`], of numbers that come one at a time.
+    pub(crate) fn extend_by(&mut self, values: impl Iterator<Item = f64>) {
         let mut block = [0.0; BLOCK];
         let mut filled = 0;
         for x in values {
             block[filled] = x;
             filled += 1;
             if filled == BLOCK {
-                all.add(&mut block);
+                self.add(&mut block);
                 filled = 0;
             }
         }
-        all.add(&mut block[..filled]);
-        all
+        self.add(&mut block[..filled]);
+    }
+
+    /// Adds rows of a column that has numbers, truth values or times (in seconds since 1970); false for others. The rows
+    /// before must have been a multiple of [`BLOCK`].
+    pub(crate) fn extend_rows(&mut self, column: &Column, rows: Range<usize>) -> bool {
+        let missing = |i: usize| column.missing.get(i).copied().unwrap_or(false);
+        match &column.data {
+            Data::F32(v) => self.extend(&v[rows]),
+            Data::F64(v) => self.extend(&v[rows]),
+            Data::I32(v) if column.missing.is_empty() => self.extend(&v[rows]),
+            Data::I32(v) => {
+                self.extend_by(rows.map(|i| if missing(i) { f64::NAN } else { f64::from(v[i]) }));
+            }
+            Data::I64(v) => self.extend_by(rows.map(|i| if missing(i) { f64::NAN } else { v[i] as f64 })),
+            Data::Bool(v) => self.extend_by(v[rows].iter().map(|b| TRUTH[usize::from(*b).min(2)])),
+            Data::Time(v) => self.extend_by(v[rows].iter().map(|t| seconds(*t))),
+            Data::Text(_) | Data::Vector { .. } | Data::Bytes { .. } => return false,
+        }
+        true
+    }
+
+    /// Of a whole column, where it has numbers, truth values or times.
+    pub(crate) fn of_column(column: &Column) -> Option<Extent> {
+        let mut all = Extent::NONE;
+        all.extend_rows(column, 0..column.len()).then_some(all)
     }
 
     /// Adds a block, which it may put in another order.

@@ -57,7 +57,7 @@ impl Prepared {
         options: &Options,
         input: Input,
         target: Option<&TargetColumns>,
-        known: impl Fn(usize) -> Result<Option<Moments>> + Sync,
+        known: impl Fn(usize) -> Option<Moments> + Sync,
         cx: &Cx,
     ) -> Result<Prepared> {
         let shape = options.shape()?;
@@ -69,7 +69,7 @@ impl Prepared {
                 let plan = options.plan(&column.name)?;
                 let mut summary = Summary::new(column.kind(), &plan);
                 if needs_summary(column, &plan) {
-                    match (&mut summary, if rows.len() == frame.rows { known(*c)? } else { None }) {
+                    match (&mut summary, if rows.len() == frame.rows { known(*c) } else { None }) {
                         (Summary::Numbers(all), Some(known)) => all.fill(known),
                         _ => summary.add_rows(column, rows, &plan, target)?,
                     }

@@ -16,6 +16,7 @@ use crate::learner::{Cx, Input};
 use crate::params::{Param, Values};
 use crate::schema::Task;
 use crate::split::Split;
+use crate::survey::Survey;
 use crate::train::{Request, Setting};
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
@@ -156,7 +157,8 @@ pub fn search(frame: &Frame, request: &Request, cx: &Cx) -> Result<Found> {
     let folds = if request.folds == 0 { FOLDS } else { request.folds };
     // Boosting reads every kind of column and does every task that is tried.
     let request = &Request { folds: 0, ..request.clone() };
-    let setting = Setting::read(frame, request, algorithms::find("boosting")?)?;
+    let survey = Survey::default();
+    let setting = Setting::read(frame, request, algorithms::find("boosting")?, &survey)?;
     let (task, classes) = (setting.target.task, setting.target.classes.len());
     let goal = Goal::of(task, classes, wish.metric.as_deref())?;
     let rows = setting.parts()?.train;

@@ -27,6 +27,7 @@ use crate::frame::Frame;
 use crate::learner::{Algorithm, Cx};
 use crate::params::{Accepts, Param, Values};
 use crate::split::{Split, folds, others};
+use crate::survey::Survey;
 use crate::train::{Metric, Recipe, Request, Setting, Trained, train_in};
 use metric::Goal;
 use serde_json::{Map, Value};
@@ -307,7 +308,8 @@ pub fn search(frame: &Frame, request: &Request, plan: &Plan, cx: &Cx) -> Result<
     let clock = Instant::now();
     let algorithm = algorithms::find(&request.algorithm)?;
     let prepared = Prepared::read(request, plan, algorithm)?;
-    let setting = Setting::read(frame, request, algorithm)?;
+    let survey = Survey::default();
+    let setting = Setting::read(frame, request, algorithm, &survey)?;
     let goal = Goal::of(setting.target.task, setting.target.classes.len(), plan.metric.as_deref())?;
     let rows = setting.parts()?.train;
     if plan.known.as_ref().is_some_and(|k| setting.digest().is_ok_and(|d| d.fingerprint() != k.fingerprint)) {

@@ -1,0 +1,246 @@
+//! Staged rows into columns, on the main thread or on a second one. Caller: [`super::receiver`].
+//!
+//! Of many rows the main thread only stages: what it staged goes to a second thread, which appends it to the columns and
+//! looks at them ([`engine::survey`]) while the server goes on with the rows that follow. There are a few stages, which go
+//! to and fro, so the main thread waits where the second one is behind. The rules of [`super::work`] hold: signals are
+//! blocked in the thread, it calls nothing of the server, and it does not outlive the reading.
+
+use super::columns::{Staged, append, mark};
+use super::error::{Error, Result};
+use super::reader::Reader;
+use super::work;
+use engine::frame::Column;
+use engine::survey::Survey;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Rows that are appended column by column: staged, they stay in the first-level cache.
+pub(super) const BLOCK: usize = 256;
+/// Rows that a stage has room for: enough that waking a thread for them costs little. Of wide rows fewer, but a block.
+const ROOM: usize = 2048;
+/// Bytes of a stage's rows, where there are more than a block.
+const BYTES: usize = 1 << 20;
+/// Stages on their way.
+const STAGES: usize = 8;
+
+/// Rows as they were staged.
+pub(super) struct Stage {
+    /// Row by row.
+    pub bytes: Vec<u8>,
+    /// A mark a value, row by row.
+    pub nulls: Vec<bool>,
+    pub any_null: bool,
+    pub rows: usize,
+    /// The most rows: some blocks.
+    pub room: usize,
+    /// Hashes of texts that came up, each with its column.
+    pub texts: Vec<(usize, u64)>,
+}
+
+impl Stage {
+    /// For rows of so many bytes and values.
+    pub fn new(stride: usize, width: usize) -> Stage {
+        let room = (BYTES / stride.max(1) / BLOCK * BLOCK).clamp(BLOCK, ROOM);
+        let (bytes, nulls) = (vec![0; stride * room], vec![false; width * room]);
+        Stage { bytes, nulls, any_null: false, rows: 0, room, texts: vec![] }
+    }
+
+    fn clear(&mut self) {
+        if self.any_null {
+            self.nulls.fill(false);
+            self.any_null = false;
+        }
+        self.rows = 0;
+        self.texts.clear();
+    }
+}
+
+/// The columns that staged rows are appended to. Those of vectors and byte strings are filled elsewhere: only which of
+/// their rows are missing is known here; of texts the codes.
+pub(super) struct Store {
+    columns: Vec<Column>,
+    /// How each is read, and its offset in a staged row.
+    layout: Vec<(Reader, usize)>,
+    stride: usize,
+    rows: usize,
+    /// The first row, from 0, with a time that cannot be held, and its column.
+    fault: Option<(usize, usize)>,
+    survey: Option<Survey>,
+    /// Hashes of each column's texts by their codes.
+    texts: Vec<Vec<u64>>,
+}
+
+impl Store {
+    /// Empty columns with these names, readers and offsets.
+    pub fn new(columns: Vec<(Column, Reader, usize)>, stride: usize, survey: Option<Survey>) -> Store {
+        // What is filled elsewhere cannot be looked at here.
+        let survey = survey.filter(|_| columns.iter().all(|c| c.1.width() > 0));
+        let texts = columns.iter().map(|_| vec![]).collect();
+        let (columns, layout) = columns.into_iter().map(|(c, reader, offset)| (c, (reader, offset))).unzip();
+        Store { columns, layout, stride, rows: 0, fault: None, survey, texts }
+    }
+
+    /// Whether it looks at the rows, and hashes of texts are wanted.
+    pub fn surveys(&self) -> bool {
+        self.survey.is_some()
+    }
+
+    /// The first row, from 0, with a time that cannot be held, and its column.
+    pub fn fault(&self) -> Option<(usize, usize)> {
+        self.fault
+    }
+
+    /// Appends staged rows, and empties the stage.
+    pub fn append(&mut self, stage: &mut Stage) {
+        let width = self.columns.len();
+        for from in (0..stage.rows).step_by(BLOCK) {
+            let rows = BLOCK.min(stage.rows - from);
+            let bytes = &stage.bytes[from * self.stride..];
+            let null = |row: usize, c: usize| stage.any_null && stage.nulls[(from + row) * width + c];
+            for (c, (column, (reader, offset))) in self.columns.iter_mut().zip(&self.layout).enumerate() {
+                let staged = Staged { stage: bytes, stride: self.stride, offset: *offset, rows };
+                let bad = append(column, *reader, staged).err().filter(|row| !null(*row, c));
+                let fault = bad.map(|row| (self.rows + row, c));
+                self.fault = [self.fault, fault].into_iter().flatten().min();
+                if stage.any_null {
+                    (0..rows).filter(|row| null(*row, c)).for_each(|row| mark(column, self.rows + row));
+                }
+            }
+            self.rows += rows;
+        }
+        stage.texts.iter().for_each(|(column, hash)| self.texts[*column].push(*hash));
+        stage.clear();
+    }
+
+    fn look(&mut self) {
+        if let Some(survey) = &mut self.survey {
+            survey.look(&self.columns, &self.texts, self.rows);
+        }
+    }
+
+    fn look_at_the_rest(&mut self) {
+        if let Some(survey) = &mut self.survey {
+            survey.finish(&self.columns, &self.texts, self.rows);
+        }
+    }
+
+    /// The columns, and what was found out about them.
+    pub fn into_parts(self) -> (Vec<Column>, Survey) {
+        (self.columns, self.survey.unwrap_or_default())
+    }
+}
+
+/// A store on a thread of its own. Dropping it, also when the server raises, waits until the thread is gone.
+pub(super) struct Away {
+    /// None once no more rows follow.
+    filled: Option<Sender<Stage>>,
+    empty: Receiver<Stage>,
+    /// Stages that were made.
+    stages: usize,
+    thread: Option<JoinHandle<Option<Box<Store>>>>,
+    /// Nobody wants the rows any more.
+    stop: Arc<AtomicBool>,
+    /// A row cannot be held.
+    failed: Arc<AtomicBool>,
+    /// How long the main thread waited.
+    waited: Duration,
+}
+
+impl Away {
+    /// Sends a store to a thread of its own; gives it back where none is to be had, as it serves as well where it is.
+    pub fn begin(store: Box<Store>) -> std::result::Result<Away, Box<Store>> {
+        let (filled, stages) = channel::<Stage>();
+        let (back, empty) = channel();
+        let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stopped, fails) = (stop.clone(), failed.clone());
+        // It travels once there is a thread: one that cannot be started drops what it was to do.
+        let (give, take) = channel::<Box<Store>>();
+        let job = move || {
+            let mut store = take.recv().ok()?;
+            for mut stage in stages {
+                if stopped.load(Ordering::Relaxed) {
+                    return None;
+                }
+                store.append(&mut stage);
+                if store.fault().is_some() {
+                    fails.store(true, Ordering::Relaxed);
+                }
+                // After the last rows nobody takes it.
+                let _ = back.send(stage);
+                store.look();
+            }
+            store.look_at_the_rest();
+            Some(store)
+        };
+        let builder = std::thread::Builder::new().name("damson-read".into());
+        match work::with_signals_blocked(|| builder.spawn(job)) {
+            Ok(thread) => match give.send(store) {
+                Ok(()) => Ok(Away {
+                    filled: Some(filled),
+                    empty,
+                    stages: 1,
+                    thread: Some(thread),
+                    stop,
+                    failed,
+                    waited: Duration::ZERO,
+                }),
+                Err(refused) => Err(refused.0),
+            },
+            Err(_) => Err(store),
+        }
+    }
+
+    /// Whether rows need not follow, as one that was sent cannot be held.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Sends staged rows, and gives an empty stage for those that follow. False where the thread is gone: `finish` says
+    /// why.
+    pub fn send(&mut self, stage: &mut Stage, new: impl FnOnce() -> Stage) -> bool {
+        let free = match self.empty.try_recv() {
+            Ok(free) => Some(free),
+            Err(_) if self.stages < STAGES => {
+                self.stages += 1;
+                Some(new())
+            }
+            Err(_) => {
+                let begun = Instant::now();
+                let free = self.empty.recv().ok();
+                self.waited += begun.elapsed();
+                free
+            }
+        };
+        match (free, &self.filled) {
+            (Some(free), Some(filled)) => filled.send(std::mem::replace(stage, free)).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Waits for the store with all rows that were sent; with the time that the main thread waited in all.
+    ///
+    /// # Errors
+    /// `Kind::Internal` when the thread failed.
+    pub fn finish(mut self) -> Result<(Box<Store>, Duration)> {
+        let begun = Instant::now();
+        drop(self.filled.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        match ended {
+            Some(Ok(Some(store))) => Ok((store, self.waited + begun.elapsed())),
+            Some(Err(panic)) => Err(Error::internal(format!("a thread failed: {}", work::reason(&*panic)))),
+            _ => Err(Error::internal("a thread vanished")),
+        }
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.filled.take());
+        // What a thread says that is not wanted any more is of no use.
+        self.thread.take().map(JoinHandle::join);
+    }
+}
