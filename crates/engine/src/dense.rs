@@ -17,6 +17,11 @@ pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// Whether loops in [`vectorized`] multiply and add in one instruction; where not, `mul_add` is a slow call.
+pub fn fused() -> bool {
+    !matches!(pulp::Arch::new(), pulp::Arch::Scalar)
+}
+
 /// Makes plain SSE code fast again: a function compiled for AVX ends with `vzeroupper` when it used wide registers.
 fn clear_upper() {
     vectorized(

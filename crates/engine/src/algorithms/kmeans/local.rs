@@ -2,16 +2,22 @@
 //! each while candidates are drawn, and in Lloyd's algorithm bounds on distances.
 //!
 //! The bounds are Hamerly's ("Making k-means even faster", 2010): one on the distance to the own center, one on that
-//! to any other. Centers that move by little leave most rows between them, and those need no distances. Bounds give
-//! way to rounding, and sums are made anew, in the order of the rows, where a row joined or left: the bits are those
-//! of a shard that kept nothing.
+//! to any other. Centers that move by little leave most rows between them, and those need no distances. Of both bounds
+//! only the difference matters, and of that only when what centers have moved since uses it up: so a row that stays
+//! is read, but not written. The others are looked at by a coarse copy ([`super::screen`]), exactly where that
+//! leaves a doubt. Bounds give way to rounding, and sums are integers ([`super::tally`]): the bits are those of a shard
+//! that kept nothing.
 
 use super::PIECE;
-use super::centers::{Centers, TILE, add};
+use super::centers::{Centers, TILE};
+use super::screen::{Found, Screen, Shadow};
+use super::tally::{Span, Tally};
 use crate::dense::vectorized;
 use crate::error::Result;
 use crate::learner::Cx;
 use crate::schema::Chunk;
+use std::cmp::Ordering;
+use std::ops::Range;
 
 /// Added to bounds for squares that underflow.
 const TINY: f64 = 1e-150;
@@ -136,162 +142,156 @@ fn slack(width: usize) -> f64 {
     (width + 16) as f64 * 4.0 * f64::EPSILON
 }
 
-/// Rows whose sums are made together.
-fn group_rows(clusters: usize) -> usize {
-    (PIECE * clusters).clamp(512, 8192)
-}
-
-/// In Lloyd's algorithm: each row's center, bounds on its distances, and the sums of each group of rows.
+/// In Lloyd's algorithm: each row's center, how far centers may move before another can be nearer, and sums by center.
 #[derive(Debug, Default)]
 pub struct Cells {
     first: u64,
     round: u64,
     nearest: Vec<u32>,
-    /// At least the distance to the own center.
-    upper: Vec<f64>,
-    /// At most the distance to any other.
-    lower: Vec<f64>,
-    /// For each group of rows, its weights by center; empty where that would take much memory.
-    weights: Vec<f64>,
-    /// Likewise the weighted sums of rows.
-    sums: Vec<f64>,
+    /// What `spent` must stay below for the row's center to remain the nearest.
+    until: Vec<f32>,
+    /// Of each center: how far, since the rows were first looked at, it and any other may have come closer in sum.
+    spent: Vec<f64>,
+    /// What the rows lie within.
+    span: Span,
+    /// A coarse copy of the rows, where they are kept.
+    shadow: Shadow,
+    /// Sums of the rows; of none where that would take much memory.
+    tally: Tally,
 }
 
 impl Cells {
-    /// Adds the weights of the rows nearest to each center to `weights`, and their weighted sums to `sums`.
+    /// Adds the weights of the rows nearest to each center to `weights`, and their weighted sums to `sums`. Where
+    /// `keeps`, it may hold a copy of the rows.
     pub fn assign(
         &mut self,
         centers: &Centers,
         drift: &Drift,
         chunk: &Chunk,
+        keeps: bool,
         (weights, sums): (&mut [f64], &mut [f64]),
         cx: &Cx,
     ) -> Result<()> {
-        let (rows, k, width) = (chunk.rows, centers.len(), chunk.width());
-        let group = group_rows(k);
+        let (rows, k) = (chunk.rows, centers.len());
         let follows = drift.own.len() == k
             && self.first == chunk.first
             && self.nearest.len() == rows
             && self.round + 1 == drift.round;
         let remembers = k <= rows / 8;
-        if !follows {
-            let groups = if remembers { rows.div_ceil(group) } else { 0 };
-            *self = Cells {
-                first: chunk.first,
-                round: 0,
-                nearest: vec![0; rows],
-                upper: vec![f64::INFINITY; rows],
-                lower: vec![0.0; rows],
-                weights: vec![0.0; groups * k],
-                sums: vec![0.0; groups * k * width],
-            };
+        if follows {
+            for ((spent, own), others) in self.spent.iter_mut().zip(&drift.own).zip(&drift.others) {
+                *spent = (*spent + own + others) * (1.0 + 4.0 * f64::EPSILON);
+            }
+        } else {
+            let (span, spent) = (Span::of(chunk), vec![0.0; k]);
+            let (nearest, until) = (vec![0; rows], vec![f32::NEG_INFINITY; rows]);
+            let (shadow, tally) = Default::default();
+            *self = Cells { first: chunk.first, round: 0, nearest, until, spent, span, shadow, tally };
+            if keeps {
+                self.shadow.cast(chunk, &self.span, 0..rows);
+            }
+            if remembers {
+                self.tally = Tally::new(&self.span, rows, k);
+            }
         }
         self.round = drift.round;
-        let (mut once_weights, mut once_sums) = (vec![], vec![]);
-        if !remembers {
-            (once_weights, once_sums) = (vec![0.0; k], vec![0.0; k * width]);
-        }
-        for (g, start) in (0..rows).step_by(group).enumerate() {
-            let end = (start + group).min(rows);
-            let mut changed = vec![!follows || !remembers; k];
-            for from in (start..end).step_by(PIECE) {
-                cx.check()?;
-                let to = (from + PIECE).min(end);
-                self.move_rows(centers, follows.then_some(drift), chunk, from..to, &mut changed);
+        let mut screen = Screen::new(centers, &self.span);
+        let mut once = if remembers { Tally::default() } else { Tally::new(&self.span, rows, k) };
+        let spent: Vec<f32> = self.spent.iter().map(|s| above(*s)).collect();
+        let mut moves = vec![];
+        for from in (0..rows).step_by(PIECE) {
+            cx.check()?;
+            let piece = from..(from + PIECE).min(rows);
+            if !keeps {
+                self.shadow.cast(chunk, &self.span, piece.clone());
             }
-            let (group_weights, group_sums) = if remembers {
-                let at = g * k;
-                (&mut self.weights[at..at + k], &mut self.sums[at * width..(at + k) * width])
-            } else {
-                (&mut once_weights[..], &mut once_sums[..])
-            };
-            if changed.contains(&true) {
-                sum_again(&changed, &self.nearest[start..end], chunk, start, group_weights, group_sums);
+            self.move_rows((centers, &mut screen), &spent, chunk, piece.clone(), &mut moves);
+            let Cells { tally, nearest, .. } = self;
+            if !follows || !remembers {
+                let tally = if remembers { tally } else { &mut once };
+                let rows = piece.map(|i| (chunk.row(i), chunk.weight(i), None, nearest[i] as usize));
+                tally.shift(rows);
+                moves.clear();
             }
-            add(weights, group_weights, 1.0);
-            add(sums, group_sums, 1.0);
         }
+        self.tally.shift_apart(&moves, &self.nearest, chunk);
+        if remembers { &self.tally } else { &once }.add_to(weights, sums);
         Ok(())
     }
 
-    /// Finds the centers of at most `PIECE` rows, and marks those that rows joined or left.
+    /// Finds the centers of at most `PIECE` rows. Adds those that changed theirs to `moves`, with the one before.
     fn move_rows(
         &mut self,
-        centers: &Centers,
-        drift: Option<&Drift>,
+        (centers, screen): (&Centers, &mut Screen),
+        spent: &[f32],
         chunk: &Chunk,
-        rows: std::ops::Range<usize>,
-        changed: &mut [bool],
+        rows: Range<usize>,
+        moves: &mut Vec<(usize, u32)>,
     ) {
-        let (nearest, upper, lower) =
-            (&mut self.nearest[rows.clone()], &mut self.upper[rows.clone()], &mut self.lower[rows.clone()]);
-        let mut open = [0usize; PIECE];
-        let mut n = 0;
-        if let Some(drift) = drift {
-            for (i, ((c, upper), lower)) in nearest.iter().zip(&mut *upper).zip(&mut *lower).enumerate() {
-                *upper = (*upper + drift.own[*c as usize]) * (1.0 + 2.0 * f64::EPSILON);
-                *lower = (*lower - drift.others[*c as usize]) * (1.0 - 2.0 * f64::EPSILON);
-                open[n] = i;
-                // What is not a number is open too.
-                n += usize::from(!matches!(upper.partial_cmp(&lower), Some(std::cmp::Ordering::Less)));
-            }
-        } else {
-            open.iter_mut().enumerate().for_each(|(i, o)| *o = i);
-            n = rows.len();
-        }
-        let width = chunk.width();
-        let more = 1.0 + slack(width);
-        let less = 1.0 - slack(width);
-        let row = |i: usize| &chunk.x[(rows.start + i) * width..(rows.start + i + 1) * width];
+        let most = spent.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // What is not a number is open too.
+        let open_at = |until: f32, spent: f32| !matches!(until.partial_cmp(&spent), Some(Ordering::Greater));
+        let mut maybe = [0u8; PIECE];
         vectorized(
             #[inline(always)]
             || {
-                for tile in open[..n].chunks(TILE) {
-                    let last = tile.len() - 1;
-                    let found = centers.two_nearest(std::array::from_fn(|r| row(tile[r.min(last)])));
-                    for (i, (c, first, second)) in tile.iter().zip(found) {
-                        if nearest[*i] != c {
-                            changed[nearest[*i] as usize] = true;
-                            changed[c as usize] = true;
-                            nearest[*i] = c;
-                        }
-                        upper[*i] = first.sqrt() * more + TINY;
-                        lower[*i] = second.sqrt() * less - TINY;
-                    }
+                for (maybe, until) in maybe.iter_mut().zip(&self.until[rows.clone()]) {
+                    *maybe = u8::from((*until <= most) | until.is_nan());
                 }
             },
         );
+        let (mut open, mut n) = ([0; PIECE], 0);
+        for (eight, maybe) in maybe.as_chunks::<8>().0.iter().enumerate() {
+            let mut left = u64::from_le_bytes(*maybe);
+            while left != 0 {
+                let i = rows.start + eight * 8 + left.trailing_zeros() as usize / 8;
+                left &= left - 1;
+                open[n] = i;
+                n += usize::from(open_at(self.until[i], spent[self.nearest[i] as usize]));
+            }
+        }
+        let mut found = [Found::default(); PIECE];
+        screen.look(&self.shadow, &open[..n], &mut found[..n]);
+        let (mut unsure, mut left) = ([0; PIECE], 0);
+        let mut settle = |i: usize, c: u32, lower: f64, upper: f64| {
+            if self.nearest[i] != c {
+                moves.push((i, self.nearest[i]));
+                self.nearest[i] = c;
+            }
+            self.until[i] = below(self.spent[c as usize] + (lower - upper));
+        };
+        for (i, found) in open[..n].iter().zip(&found) {
+            if found.unsure {
+                unsure[left] = *i;
+                left += 1;
+            } else {
+                settle(*i, found.nearest, f64::from(found.lower), f64::from(found.upper));
+            }
+        }
+        let (more, less) = (1.0 + slack(chunk.width()), 1.0 - slack(chunk.width()));
+        for tile in unsure[..left].chunks(TILE) {
+            let last = tile.len() - 1;
+            let found = vectorized(
+                #[inline(always)]
+                || centers.two_nearest(std::array::from_fn(|r| chunk.row(tile[r.min(last)]))),
+            );
+            for (i, (c, first, second)) in tile.iter().zip(found) {
+                settle(*i, c, second.sqrt() * less - TINY, first.sqrt() * more + TINY);
+            }
+        }
     }
 }
 
-/// Makes the sums of the centers anew that rows joined or left.
-fn sum_again(
-    changed: &[bool],
-    nearest: &[u32],
-    chunk: &Chunk,
-    start: usize,
-    weights: &mut [f64],
-    sums: &mut [f64],
-) {
-    let width = chunk.width();
-    for (c, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
-        weights[c] = 0.0;
-        sums[c * width..(c + 1) * width].fill(0.0);
-    }
-    vectorized(
-        #[inline(always)]
-        || {
-            for (i, c) in nearest.iter().enumerate() {
-                let c = *c as usize;
-                if changed[c] {
-                    let weight = chunk.weight(start + i);
-                    weights[c] += weight;
-                    let row = &chunk.x[(start + i) * width..(start + i + 1) * width];
-                    add(&mut sums[c * width..(c + 1) * width], row, weight);
-                }
-            }
-        },
-    );
+/// The same or a little less, in single precision.
+fn below(v: f64) -> f32 {
+    // Where there is no other center, bounds are infinite.
+    let v = if v < 1e30 { v } else { 1e30 };
+    (v - v.abs() * 2.0 * f64::from(f32::EPSILON) - 1e-30) as f32
+}
+
+/// The same or a little more, in single precision.
+fn above(v: f64) -> f32 {
+    (v + v.abs() * 2.0 * f64::from(f32::EPSILON) + 1e-30) as f32
 }
 
 #[cfg(test)]
@@ -310,7 +310,13 @@ mod tests {
         let stop = AtomicBool::new(false);
         let cx = Cx { seed: 0, stop: &stop, observer: &Silent };
         // The last remembers no sums.
-        for (rows, width, k) in [(1500, 3, 5), (700, 1, 1), (1300, 11, 20), (200, 2, 30)] {
+        for (rows, width, k, keeps) in [
+            (1500, 3, 5, true),
+            (700, 1, 1, true),
+            (1300, 11, 20, false),
+            (200, 2, 30, true),
+            (300, 28, 8, true),
+        ] {
             let x: Vec<f64> = (0..rows * width).map(noise).collect();
             let weight: Vec<f64> = (0..rows).map(|i| 1.0 + noise(7 * i)).collect();
             let chunk = Chunk { rows, first: 10, x: &x, weight: &weight, ..Chunk::default() };
@@ -320,17 +326,17 @@ mod tests {
                 let centers = Centers::new(&points, width);
                 let sums = |cells: &mut Cells, drift: &Drift| {
                     let (mut weights, mut sums) = (vec![0.0; k], vec![0.0; k * width]);
-                    cells.assign(&centers, drift, &chunk, (&mut weights, &mut sums), &cx).unwrap();
+                    cells.assign(&centers, drift, &chunk, keeps, (&mut weights, &mut sums), &cx).unwrap();
                     (weights, sums)
                 };
-                let before = kept.upper.clone();
+                let before = kept.until.clone();
                 let found = sums(&mut kept, &drift);
                 let (expected, plain) = (sums(&mut Cells::default(), &Drift::none(round)), &kept.nearest);
                 assert_eq!(found, expected, "{rows} {width} {k} round {round}");
                 let (mut nearest, mut distance) = (vec![0; rows], vec![f64::INFINITY; rows]);
                 centers.improve(&x, 0, &mut nearest, &mut distance);
                 assert_eq!((plain, found.0.len()), (&nearest, k));
-                undecided += before.iter().zip(&kept.upper).filter(|(b, u)| u <= b).count();
+                undecided += before.iter().zip(&kept.until).filter(|(b, u)| u != b).count();
                 // Some centers move to their means, some stay, and one jumps now and then.
                 let mut squares = vec![0.0; k];
                 for c in (0..k).filter(|c| !(c + round as usize).is_multiple_of(3) && found.0[*c] > 0.0) {

@@ -13,7 +13,7 @@
 //!
 //! With `batch_size`, [`minibatch`] learns from a sample instead, which one pass draws; then `Finish` measures.
 //!
-//! A row's part in a draw hangs on the seed and its number. Sums are cut at blocks of rows, so the result is the
+//! A row's part in a draw hangs on the seed and its number. Sums are integers within blocks of rows, merged in order, so the result is the
 //! same bits on any number of threads.
 
 mod centers;
@@ -22,7 +22,9 @@ mod minibatch;
 mod model;
 mod moments;
 mod params;
+mod screen;
 mod seeding;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ use minibatch::Sample;
 pub use model::Model;
 use moments::Moments;
 use params::{Init, PARAMS, Params};
+use screen::shadow_bytes;
 use seeding::{Lots, Picks, plus_plus};
 use serde::{Deserialize, Serialize};
 
@@ -204,9 +207,10 @@ impl Learner for KMeans {
         // Sums and candidates of the blocks whose partials wait to be merged, and `Local`.
         let waiting = (rayon::current_num_threads() as u64 * 4).min(schema.rows as u64 / 64 + 1) + 2;
         let draws = (DRAWS as u64 + 1) * per_draw as u64 * row;
-        // A row's candidate, its center with two bounds, the row itself, and its part in the sums of its group.
-        let kept = if params.keeps { params.width as u64 * 8 } else { 0 };
-        let local = schema.rows as u64 * (12 + 20 + kept + params.width as u64);
+        // A row's candidate, its center with a bound, the row itself in both precisions, and its part in the sums of
+        // its block.
+        let kept = if params.keeps { (params.width * 8 + shadow_bytes(params.width)) as u64 } else { 0 };
+        let local = schema.rows as u64 * (12 + 8 + kept + params.width as u64);
         // The sample, and once more while it is merged.
         let sampled = params.batch.map_or(0, |(_, share)| (schema.rows as f64 * share) as u64 * row * 2);
         let local = if params.batch.is_some() { 0 } else { local };
@@ -375,7 +379,8 @@ fn pass(
             *seeds = Seeds::default();
         }
         Phase::Assign(centers, drift) => {
-            cells.assign(centers, drift, chunk, (&mut partial.weights, &mut partial.sums), cx)?;
+            let sums = (&mut partial.weights[..], &mut partial.sums[..]);
+            cells.assign(centers, drift, chunk, params.keeps, sums, cx)?;
         }
         Phase::Finish(centers) => {
             let Partial { weights, inertia, .. } = partial;
