@@ -19,8 +19,10 @@ use rayon::prelude::*;
 /// rounding, which is fair, averages out, and a second pass to sum more bits would take longer.
 const FEW: u64 = 20_000;
 
-/// Bits by which the gradients of many classes are coarser on more rows.
+/// Bits by which the gradients of more than [`CLASSES`] classes are coarser on more rows.
 const COARSER: u32 = 4;
+/// Of fewer classes a row's derivatives are seldom 0: coarser ones would cost quality and save nothing.
+const CLASSES: usize = 8;
 
 impl State {
     /// Begins with the trees of a model.
@@ -221,7 +223,8 @@ impl State {
         let units = if finer { units.finer(rows) } else { units };
         // Of many classes most rows belong clearly to others: with coarser units their derivatives are mostly 0, and
         // such rows need no sums.
-        let units = if params.objective.scores() > 2 && rows > FEW { units.coarser(COARSER) } else { units };
+        let units =
+            if params.objective.scores() > CLASSES && rows > FEW { units.coarser(COARSER) } else { units };
         let count = params.abreast(self.model.trees.len());
         self.growth = vec![Growth { units, ..Growth::default() }; count];
         self.phase = Phase::Root;
