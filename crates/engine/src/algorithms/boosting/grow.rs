@@ -37,6 +37,8 @@ pub struct Split {
     pub left: BinSet,
     /// The child to sum.
     pub sum: Side,
+    /// Whether the sums stay packed: the node has few rows.
+    pub narrow: bool,
 }
 
 /// What shards know of the tree in growth.
@@ -70,6 +72,7 @@ struct Grown {
     /// The features (by number) on the path to it, where it matters which.
     path: Vec<u32>,
     best: Option<Candidate>,
+    /// Sums by bin: pairs, or packed where the rows are few.
     histogram: Vec<i64>,
     /// The split that was made of it, perhaps ahead of its turn.
     split: Option<usize>,
@@ -223,6 +226,9 @@ impl Nodes {
             let pair = if split.sum == Side::Neither {
                 [vec![], vec![]]
             } else {
+                if split.narrow && other.len() == layout.len() {
+                    other = growth.units.pack_sums(&other);
+                }
                 if other.len() != sum.len() {
                     return Err(wrong());
                 }
@@ -279,7 +285,8 @@ impl Nodes {
             };
             grown.split = Some(growth.splits.len());
             let feature = candidate.feature as u32;
-            growth.splits.push(Split { node: node as u32, feature, left: candidate.left, sum });
+            let narrow = growth.units.narrow(grown.sums.rows);
+            growth.splits.push(Split { node: node as u32, feature, left: candidate.left, sum, narrow });
         }
         growth.splits.len() > first
     }

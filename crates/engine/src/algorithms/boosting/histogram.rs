@@ -94,6 +94,16 @@ impl Units {
         [sums.g as f64 * self.g, sums.h as f64 * self.h]
     }
 
+    /// Whether sums over so many rows can stay packed.
+    pub fn narrow(&self, rows: u64) -> bool {
+        rows <= RUN as u64 && self.low == 0
+    }
+
+    /// Packs sums over no more rows than that.
+    pub fn pack_sums(&self, pairs: &[i64]) -> Vec<i64> {
+        pairs.as_chunks::<2>().0.iter().map(|[g, h]| (g << self.shift) + h).collect()
+    }
+
     /// Packs a row's derivatives. Where bits are few, `noise` (32 random bits) decides how they are rounded, so that
     /// sums of many small ones keep their value.
     #[inline(always)]
@@ -252,17 +262,27 @@ impl Panels {
     }
 
     fn unpack(&mut self, units: &Units, layout: &Layout) {
+        let mask = (1i64 << units.shift) - 1;
         if self.out.is_empty() {
-            self.out.resize(layout.len(), 0);
-        }
-        if self.pending > 0 {
-            self.lanes.unpack(&mut self.sums, units.shift, layout, &mut self.out);
+            let packed = self.lanes.packed(&mut self.sums, layout);
+            self.out.extend(packed.iter().flat_map(|p| [p >> units.shift, p & mask]));
+        } else if self.pending > 0 {
+            let packed = self.lanes.packed(&mut self.sums, layout);
+            for (pair, p) in self.out.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+                pair[0] += p >> units.shift;
+                pair[1] += p & mask;
+            }
         }
         self.pending = 0;
     }
 
-    /// The sums of all rows that were added since it was last called, as pairs.
-    pub fn take(&mut self, units: &Units, layout: &Layout) -> Vec<i64> {
+    /// The sums of all rows that were added since it was last called: as pairs, or packed where they are `narrow`,
+    /// which those of up to [`RUN`] rows can be.
+    pub fn take(&mut self, units: &Units, layout: &Layout, narrow: bool) -> Vec<i64> {
+        if narrow && self.out.is_empty() {
+            self.pending = 0;
+            return self.lanes.packed(&mut self.sums, layout);
+        }
         self.unpack(units, layout);
         std::mem::take(&mut self.out)
     }

@@ -62,35 +62,36 @@ impl Lanes {
         (lane, std::array::from_fn(|code| bin(code) as u8))
     }
 
-    /// Adds packed sums by code to pairs by bin, and sets them back to zero.
-    pub fn unpack(&self, sums: &mut [[i64; CODES]], shift: u32, layout: &Layout, out: &mut [i64]) {
-        let mask = (1i64 << shift) - 1;
-        let mut add = |pair: usize, sum: i64| {
-            out[pair * 2] += sum >> shift;
-            out[pair * 2 + 1] += sum & mask;
-        };
+    /// Packed sums by bin, from those by code, which are set back to zero. They are of no more rows than a run has:
+    /// they do not overflow, and so neither do their differences.
+    pub fn packed(&self, sums: &mut [[i64; CODES]], layout: &Layout) -> Vec<i64> {
+        let mut out = Vec::with_capacity(layout.len() / 2);
+        // That of all rows, which is the same in each lane.
+        let shared = self.places.iter().find(|p| p.default.is_some());
+        let total: i64 = shared.map_or(0, |place| sums[place.lane].iter().sum());
         for (place, ends) in self.places.iter().zip(layout.starts.windows(2)) {
             let (sums, bins) = (&mut sums[place.lane], ends[1] - ends[0]);
             match place.default {
                 None => {
-                    for (i, sum) in sums[..bins].iter_mut().enumerate() {
-                        add(ends[0] + i, *sum);
-                        *sum = 0;
-                    }
+                    out.extend_from_slice(&sums[..bins]);
+                    sums[..bins].fill(0);
                 }
-                // Packed sums of a run do not overflow, and so neither do their differences.
                 Some(default) => {
-                    let others: i64 = sums[place.first..place.first + bins - 1].iter().sum();
-                    add(ends[0] + default, sums.iter().sum::<i64>() - others);
-                    for i in 0..bins - 1 {
-                        add(ends[0] + i + usize::from(i >= default), sums[place.first + i]);
-                    }
+                    let others = &sums[place.first..place.first + bins - 1];
+                    out.extend_from_slice(&others[..default]);
+                    out.push(total - others.iter().sum::<i64>());
+                    out.extend_from_slice(&others[default..]);
                 }
             }
         }
+        let mut cleared = usize::MAX;
         for place in self.places.iter().filter(|p| p.default.is_some()) {
-            sums[place.lane] = [0; CODES];
+            if place.lane != cleared {
+                sums[place.lane] = [0; CODES];
+                cleared = place.lane;
+            }
         }
+        out
     }
 }
 
@@ -296,19 +297,15 @@ mod tests {
             }
             // Sums by code become sums by bin.
             let mut sums = vec![[0i64; CODES]; lanes.lanes];
-            let mut expected = vec![0; layout.starts[bins.len()] * 2];
+            let mut expected = vec![0; layout.starts[bins.len()]];
             for (row, (old, new)) in before.chunks(stride).zip(after.chunks(to)).enumerate() {
                 let value = row as i64 % 13 - 6;
                 (0..lanes.lanes).for_each(|lane| sums[lane][usize::from(new[lane])] += (value << 20) + 1);
                 for (start, bin) in layout.starts.iter().zip(old).take(bins.len()) {
-                    let pair = start + usize::from(*bin);
-                    expected[pair * 2] += value;
-                    expected[pair * 2 + 1] += 1;
+                    expected[start + usize::from(*bin)] += (value << 20) + 1;
                 }
             }
-            let mut found = vec![0; expected.len()];
-            lanes.unpack(&mut sums, 20, &layout, &mut found);
-            assert_eq!(found, expected, "{bins:?}");
+            assert_eq!(lanes.packed(&mut sums, &layout), expected, "{bins:?}");
             assert!(sums.iter().flatten().all(|s| *s == 0), "{bins:?}: sums are left behind");
         }
     }

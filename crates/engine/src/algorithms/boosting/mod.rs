@@ -145,7 +145,7 @@ pub struct Partial {
     max_importance: f64,
     residuals: [f64; 2],
     cells: Cells,
-    /// One a wanted node, tree by tree.
+    /// One a wanted node, tree by tree: pairs, or packed where the split says so.
     histograms: Vec<Vec<i64>>,
     /// Rows of wanted nodes, or of the left children of wanted splits.
     rows: Vec<u64>,

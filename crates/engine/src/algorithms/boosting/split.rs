@@ -7,6 +7,7 @@ use super::histogram::{Layout, Units};
 use super::loss::draw;
 use super::params::SplitRules;
 use crate::dense;
+use std::cmp::Ordering;
 
 /// Sums of a node's rows, in units.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -115,7 +116,7 @@ impl Judge<'_> {
 
     /// The rows of one bin. Those of several are summed: LightGBM rounds bin by bin.
     fn rows(&self, h: i64) -> u64 {
-        if self.units.constant { h as u64 } else { (h as f64 * self.rows_per_h + 0.5) as u64 }
+        if self.units.constant { h as u64 } else { (h as f64 * self.rows_per_h + 0.5) as i64 as u64 }
     }
 
     fn heavy(&self, h: i64, rows: u64) -> bool {
@@ -154,7 +155,7 @@ impl Judge<'_> {
     }
 }
 
-/// The best split of a node, if any gains enough.
+/// The best split of a node, if any gains enough. The histogram is of pairs, or packed.
 pub fn best(
     histogram: &[i64],
     place: &Place,
@@ -179,11 +180,21 @@ pub fn best(
     judge.floor = whole + whole.abs() * 1e-13 + rules.min_gain_to_split;
     let mut best: Option<Candidate> = None;
     let mut scan = Scan::EMPTY;
+    let (packed, mask) = (histogram.len() * 2 == layout.len(), (1i64 << units.shift) - 1);
+    let mut unpacked = [[0; 2]; 256];
     for (f, (ends, feature)) in layout.starts.windows(2).zip(&layout.features).enumerate() {
         if place.allowed.get(f) == Some(&false) {
             continue;
         }
-        let pairs = histogram[ends[0] * 2..ends[1] * 2].as_chunks::<2>().0;
+        let pairs = if packed {
+            let wide = &mut unpacked[..ends[1] - ends[0]];
+            for (pair, p) in wide.iter_mut().zip(&histogram[ends[0]..ends[1]]) {
+                *pair = [p >> units.shift, p & mask];
+            }
+            &*wide
+        } else {
+            histogram[ends[0] * 2..ends[1] * 2].as_chunks::<2>().0
+        };
         let bins = &bins[*feature as usize];
         let found = if bins.is_category() {
             category(&judge, pairs, f)
@@ -191,9 +202,9 @@ pub fn best(
             let sign = rules.monotone.get(*feature as usize).copied().unwrap_or(0);
             numeric(&judge, pairs, bins, f, sign, &mut scan)
         };
-        if let Some(c) = found
-            && best.as_ref().is_none_or(|b| c.gain > b.gain)
-        {
+        // The next has to gain more.
+        if let Some(c) = found {
+            judge.floor = c.gain;
             best = Some(c);
         }
     }
@@ -202,11 +213,12 @@ pub fn best(
 
 /// A set of the bins `0 ..= last`.
 fn up_to(last: u8) -> BinSet {
-    let mut set = [0; 4];
-    for bin in 0..=last {
-        add(&mut set, bin);
-    }
-    set
+    let full = usize::from(last >> 6);
+    std::array::from_fn(|word| match word.cmp(&full) {
+        Ordering::Less => u64::MAX,
+        Ordering::Equal => u64::MAX >> (63 - (last & 63)),
+        Ordering::Greater => 0,
+    })
 }
 
 fn add(set: &mut BinSet, bin: u8) {
@@ -221,72 +233,87 @@ fn only(judge: &Judge, feature: usize, choices: usize) -> Option<usize> {
     })
 }
 
-/// A feature's possible splits, side by side: sums of both sides as numbers.
+/// A feature's possible splits, side by side: sums of the bins up to each.
 struct Scan {
     /// The last bin on the left: with the empty ones behind it.
     bin: [u8; 256],
-    left: [[f64; 256]; 3],
-    right: [[f64; 256]; 3],
+    g: [f64; 256],
+    h: [f64; 256],
+    rows: [f64; 256],
     gain: [f64; 256],
     len: usize,
 }
 
 impl Scan {
     const EMPTY: Scan =
-        Scan { bin: [0; 256], left: [[0.0; 256]; 3], right: [[0.0; 256]; 3], gain: [0.0; 256], len: 0 };
+        Scan { bin: [0; 256], g: [0.0; 256], h: [0.0; 256], rows: [0.0; 256], gain: [0.0; 256], len: 0 };
 
-    /// Sums the bins up, from what is on the left without any of them.
-    fn fill(&mut self, judge: &Judge, pairs: &[[i64; 2]], mut sums: [i64; 3]) {
-        let node = [judge.node.g, judge.node.h, judge.node.rows as i64];
-        let mut next = 0;
-        for (bin, pair) in pairs.iter().enumerate() {
-            // Small nodes leave most bins empty: their splits are the one before.
-            if bin > 0 && *pair == [0, 0] {
-                self.bin[next - 1] = bin as u8;
-                continue;
-            }
-            sums[0] += pair[0];
-            sums[1] += pair[1];
-            sums[2] += judge.rows(pair[1]) as i64;
-            self.bin[next] = bin as u8;
-            let known = [sums[0], sums[1], sums[2].max(0)];
-            for i in 0..3 {
-                self.left[i][next] = known[i] as f64;
-                self.right[i][next] = (node[i] - known[i]) as f64;
-            }
-            next += 1;
+    /// Sums the bins up.
+    fn fill(&mut self, judge: &Judge, pairs: &[[i64; 2]]) {
+        let (mut g, mut h, mut rows, mut next) = (0, 0, 0, 0);
+        for (bin, pair) in pairs.iter().enumerate().take(256) {
+            // Small nodes leave most bins empty: their splits are the one before. Without a branch, as which ones are
+            // empty cannot be foreseen.
+            next += usize::from(bin == 0 || *pair != [0, 0]);
+            g += pair[0];
+            h += pair[1];
+            rows += judge.rows(pair[1]) as i64;
+            let at = next - 1;
+            self.bin[at] = bin as u8;
+            self.g[at] = g as f64;
+            self.h[at] = h as f64;
+            self.rows[at] = rows as f64;
         }
         self.len = next;
     }
 
-    /// What each split gains; minus infinity where a side is too light.
-    fn weigh(&mut self, judge: &Judge, l2: f64) {
+    /// Rows of all bins.
+    fn all_rows(&self) -> i64 {
+        self.len.checked_sub(1).map_or(0, |last| self.rows[last] as i64)
+    }
+
+    /// What each split gains, with `more` on the left beside its bins; minus infinity where a side is too light. Gives
+    /// the greatest gain.
+    fn weigh(&mut self, judge: &Judge, l2: f64, more: [i64; 3]) -> f64 {
         let (rules, units) = (judge.rules, judge.units);
-        let rows = rules.min_data_in_leaf as f64;
-        let Scan { left: [gl, hl, rl], right: [gr, hr, rr], gain, len, .. } = self;
+        let least = rules.min_data_in_leaf as f64;
+        let [more_g, more_h, more_rows] = more.map(|v| v as f64);
+        let (node_g, node_h, node_rows) = (judge.node.g as f64, judge.node.h as f64, judge.node.rows as f64);
+        let len = self.len.min(256);
+        let sums = self.g[..len].iter().zip(&self.h[..len]).zip(&self.rows[..len]);
+        let gain = &mut self.gain[..len];
         dense::vectorized(
             #[inline(always)]
             || {
-                let heavy =
-                    |h: f64, n: f64| (h > 0.0) & (n >= rows) & (h * units.h >= rules.min_sum_hessian_in_leaf);
+                let heavy = |h: f64, n: f64| {
+                    (h > 0.0) & (n >= least) & (h * units.h >= rules.min_sum_hessian_in_leaf)
+                };
                 let score = |g: f64, h: f64| {
                     let g = ((g * units.g).abs() - rules.lambda_l1).max(0.0);
                     g * g / (h * units.h + l2)
                 };
-                for i in 0..(*len).min(256) {
-                    let sum = score(gl[i], hl[i]) + score(gr[i], hr[i]);
-                    let both = heavy(hl[i], rl[i]) & heavy(hr[i], rr[i]);
-                    gain[i] = if both { sum } else { f64::NEG_INFINITY };
+                for (((g, h), rows), gain) in sums.zip(&mut *gain) {
+                    let (g, h) = (g + more_g, h + more_h);
+                    let rows = rows + more_rows;
+                    let rows = if rows > 0.0 { rows } else { 0.0 };
+                    let sum = score(g, h) + score(node_g - g, node_h - h);
+                    let both = heavy(h, rows) & heavy(node_h - h, node_rows - rows);
+                    *gain = if both { sum } else { f64::NEG_INFINITY };
                 }
+                let mut lanes = [f64::NEG_INFINITY; 8];
+                for eight in gain.chunks(8) {
+                    for (lane, gain) in lanes.iter_mut().zip(eight) {
+                        *lane = if gain > lane { *gain } else { *lane };
+                    }
+                }
+                lanes.iter().fold(f64::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
             },
-        );
+        )
     }
 
-    /// The split that gains most, and its gain; of equal ones the last.
-    fn most(&self) -> Option<(usize, f64)> {
-        let gains = &self.gain[..self.len];
-        let most = gains.iter().copied().fold(f64::NEG_INFINITY, |a, b| if b > a { b } else { a });
-        gains.iter().rposition(|gain| *gain == most).map(|at| (at, most))
+    /// The last bin on the left of the split that gains so much; of equal ones the last.
+    fn at(&self, gain: f64) -> Option<u8> {
+        self.gain[..self.len].iter().rposition(|g| *g == gain).map(|at| self.bin[at])
     }
 }
 
@@ -303,14 +330,23 @@ fn numeric(
     let mut best = judge.floor;
     let mut found: Option<(u8, bool)> = None;
     let only = only(judge, feature, bins.values.saturating_sub(usize::from(missing_h == 0)));
+    let values = pairs.get(..bins.values)?;
+    // One split: it is not worth to lay it out.
+    let plain = !judge.shaped && only.is_none() && (values.len() != 2 || missing_h > 0);
+    if plain {
+        scan.fill(judge, values);
+    }
     // Rounded rows are summed over the side without the missing values; without any, over the right side.
-    let counted: u64 =
-        if judge.units.constant { 0 } else { pairs.iter().take(bins.values).map(|p| judge.rows(p[1])).sum() };
+    let counted = match (judge.units.constant, plain) {
+        (true, _) => 0,
+        (_, true) => scan.all_rows(),
+        (_, false) => values.iter().map(|p| judge.rows(p[1]) as i64).sum(),
+    };
     let before = |missing_left: bool| {
         let (g, h) = if missing_left { (missing_g, missing_h) } else { (0, 0) };
         let from_right = !judge.units.constant && (missing_left || missing_h == 0);
         let rows = match (from_right, missing_left) {
-            (true, _) => judge.node.rows as i64 - counted as i64,
+            (true, _) => judge.node.rows as i64 - counted,
             (false, true) => missing_h,
             _ => 0,
         };
@@ -318,12 +354,20 @@ fn numeric(
     };
     // Of splits that are equal, because empty bins lie between them, the last one is taken.
     for missing_left in [false, true] {
-        let last = if !missing_left && missing_h > 0 { bins.values } else { bins.values.saturating_sub(1) };
-        let pairs = pairs.get(..last)?;
         let sums = before(missing_left);
-        if judge.shaped || only.is_some() {
+        if plain {
+            let gain = scan.weigh(judge, l2, sums);
+            if (gain > best || (gain == best && found.is_some()))
+                && let Some(bin) = scan.at(gain)
+            {
+                best = gain;
+                found = Some((bin, missing_left));
+            }
+        } else {
+            let last =
+                if !missing_left && missing_h > 0 { values.len() } else { values.len().saturating_sub(1) };
             let [mut g, mut h, mut rows] = sums;
-            for (bin, pair) in pairs.iter().enumerate() {
+            for (bin, pair) in values.iter().enumerate().take(last) {
                 g += pair[0];
                 h += pair[1];
                 rows += judge.rows(pair[1]) as i64;
@@ -334,15 +378,6 @@ fn numeric(
                     best = gain;
                     found = Some((bin as u8, missing_left));
                 }
-            }
-        } else {
-            scan.fill(judge, pairs, sums);
-            scan.weigh(judge, l2);
-            if let Some((at, gain)) = scan.most()
-                && (gain > best || (gain == best && found.is_some()))
-            {
-                best = gain;
-                found = Some((scan.bin[at], missing_left));
             }
         }
         if missing_h == 0 {

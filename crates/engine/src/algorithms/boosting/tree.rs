@@ -68,7 +68,7 @@ impl Tree {
             cx.check()?;
             panels.add(rows.iter().copied(), &self.packed, units, layout);
         }
-        self.summed(0..self.order.len(), panels, units, layout, cx)
+        self.summed(0..self.order.len(), panels, (units, layout), false, cx)
     }
 
     /// The sums by bin of the rows at these places, whose packed derivatives were added; of finer derivatives the low
@@ -77,17 +77,17 @@ impl Tree {
         &self,
         rows: Range<usize>,
         panels: &mut Panels,
-        units: &Units,
-        layout: &Layout,
+        (units, layout): (&Units, &Layout),
+        narrow: bool,
         cx: &Cx,
     ) -> Result<Vec<i64>> {
-        let mut sums = panels.take(units, layout);
+        let mut sums = panels.take(units, layout, narrow);
         if units.low > 0 {
             for rows in self.order.get(rows).unwrap_or_default().chunks(BLOCK) {
                 cx.check()?;
                 panels.add(rows.iter().copied(), &self.packed_low, units, layout);
             }
-            let low = panels.take(units, layout);
+            let low = panels.take(units, layout, false);
             sums.iter_mut().zip(low).for_each(|(sum, low)| *sum = (*sum << units.low) + low);
         }
         Ok(sums)
@@ -116,7 +116,11 @@ impl Tree {
             if s >= growth.wanted {
                 partial.rows.push((middle - range.start) as u64);
                 let side = if split.sum == Side::Left { range.start..middle } else { middle..range.end };
-                let sums = if wanted { self.summed(side, panels, units, layout, cx)? } else { vec![] };
+                let sums = if wanted {
+                    self.summed(side, panels, (units, layout), split.narrow, cx)?
+                } else {
+                    vec![]
+                };
                 partial.histograms.push(sums);
             }
         }
