@@ -9,6 +9,7 @@ mod bench;
 mod calibration;
 mod canary;
 mod change_points;
+mod checkpoints;
 mod coefficients;
 mod concept_drift;
 mod confusion;

@@ -88,7 +88,7 @@ fn train(model: &Resolved, record: &Record) -> Result<Trained> {
     let learnt = if record.runner == settings::Runner::Aggregate.name() {
         in_aggregate(&model.model, &record.source, &request, None)?
     } else {
-        on_threads(&model.model, &record.source, &request, None)?
+        on_threads(&model.model, &record.source, &request, None, None)?
     };
     Ok(learnt.trained)
 }

@@ -3,6 +3,7 @@
 use crate::catalog::queue::{self, Terms, Work};
 use crate::catalog::versions::{Metric, Run, Training, Version, register};
 use crate::catalog::{lineage, models, parent, reference};
+use crate::pg::checkpoints::{self, Keeper};
 use crate::pg::datum::{Text, TextArray};
 use crate::pg::error::{Error, Result, answer};
 use crate::pg::query::{self, Wanted};
@@ -31,6 +32,8 @@ struct Call {
     description: Option<String>,
     /// The model to go on from.
     init_model: Option<String>,
+    /// Whether to go on from a checkpoint.
+    resume: bool,
     request: Request,
     /// The arguments that were given, for the run.
     given: Value,
@@ -66,7 +69,8 @@ CREATE FUNCTION damson.train(
     description text DEFAULT NULL,
     init_model text DEFAULT NULL,
     key_column text DEFAULT NULL,
-    wait boolean DEFAULT true)
+    wait boolean DEFAULT true,
+    resume boolean DEFAULT false)
 RETURNS TABLE (
     model text, version bigint, algorithm text, task text, train_rows bigint, test_rows bigint,
     metric text, value double precision, seconds double precision, job bigint)
@@ -107,6 +111,10 @@ named again; damson.versions shows it as the parent. On the same rows, by the sa
 The first version of a model is deployed as production at once, later ones by damson.deploy.
 With wait => false a job trains it in the background, once your transaction has committed: job is its number, all else is
 NULL, and damson.jobs shows what became of it.
+A cnn that is cancelled, fails or is ended by a crash leaves the checkpoint of an epoch, for the same role, arguments and
+rows: with resume => true its training goes on there, to the same model as if it had not been broken off, or begins anew
+with a notice where there is none (see damson.checkpoints). learning_rate and max_grad_norm may be others then. Jobs that
+are begun again do so by themselves.
 Example: SELECT * FROM damson.train(''churn'', ''customers'', target => ''churned'', params => ''{"trees": 300}'');';
 "#)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)] // They are those of the SQL function.
@@ -138,6 +146,7 @@ fn train(
     init_model: Option<Text>,
     key_column: Option<Text>,
     wait: Option<bool>,
+    resume: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -179,6 +188,7 @@ fn train(
             source: source.0,
             description: text(description),
             init_model: text(init_model),
+            resume: resume.unwrap_or(false),
             request: Request {
                 algorithm: text(algorithm).unwrap_or_else(|| "boosting".into()),
                 params: text(params).unwrap_or_else(|| "{}".into()),
@@ -240,6 +250,10 @@ fn later(call: Call) -> Result<i64> {
     }
     models::check_trainable(model)?;
     let mut arguments = call.given.clone();
+    if call.resume {
+        checkpoints::check(&call.request)?;
+        arguments["resume"] = true.into();
+    }
     arguments["init_model"] = call.init_model.as_deref().into();
     arguments["model"] = model.into();
     arguments["source"] = call.source.as_str().into();
@@ -278,6 +292,7 @@ pub(super) fn on_threads(
     source: &str,
     request: &Request,
     known: Option<Task>,
+    keeper: Option<&Keeper>,
 ) -> Result<Learnt> {
     let clock = Instant::now();
     let reading = Reading::of(source)?;
@@ -292,7 +307,10 @@ pub(super) fn on_threads(
         if let Some(known) = known {
             check_task(model, known, engine::train::task(&frame, request)?)?;
         }
-        engine::train::train_surveyed(frame, &survey, request, cx)
+        match keeper {
+            Some(keeper) => keeper.watch(cx, |cx| engine::train::train_surveyed(frame, &survey, request, cx)),
+            None => engine::train::train_surveyed(frame, &survey, request, cx),
+        }
     })?;
     Ok(Learnt { trained, warnings, read_seconds, waited, reading, runner: Runner::Threads })
 }
@@ -342,7 +360,7 @@ impl Observer for Warnings {
 }
 
 fn run(call: Call) -> Result<Outcome> {
-    let Call { model, source, description, init_model, mut request, mut given } = call;
+    let Call { model, source, description, init_model, resume, mut request, mut given } = call;
     let clock = Instant::now();
     let model = reference::model_name(&model)?;
     let mut parent = None;
@@ -353,6 +371,9 @@ fn run(call: Call) -> Result<Outcome> {
         parent = found.id;
     }
     let origin = Origin { model, source: &source, description: description.as_deref(), given, parent, clock };
+    if resume {
+        checkpoints::check(&request)?;
+    }
     if request.algorithm == engine::search::auto::NAME {
         return super::search::automatic(origin, &request);
     }
@@ -360,7 +381,15 @@ fn run(call: Call) -> Result<Outcome> {
     engine::train::check(&request)?;
     let known = models::check_trainable(model)?;
     let learnt = match settings::runner() {
-        Runner::Threads => on_threads(model, &source, &request, known)?,
+        Runner::Threads => {
+            let mut keeper = Keeper::of(model, &source, &request)?;
+            if let Some(keeper) = keeper.as_mut().filter(|_| resume) {
+                keeper.find();
+            }
+            let learnt = on_threads(model, &source, &request, known, keeper.as_ref())?;
+            keeper.iter().for_each(Keeper::remove_at_commit);
+            learnt
+        }
         Runner::Aggregate => in_aggregate(model, &source, &request, known)?,
     };
     keep(origin, learnt)

@@ -65,6 +65,7 @@ pgrx::extension_sql_file!("../../sql/views.sql", name = "views", requires = ["ca
 pgrx::extension_sql_file!("../../sql/lineage.sql", name = "lineage", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/help.sql", name = "help", finalize);
 pgrx::extension_sql_file!("../../sql/jobs.sql", name = "jobs", requires = ["views"]);
+pgrx::extension_sql_file!("../../sql/checkpoints.sql", name = "checkpoints", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["catalog", "views"]);
 pgrx::extension_sql_file!("../../sql/deployment.sql", name = "deployment", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/report.sql", name = "report", requires = ["catalog"]);

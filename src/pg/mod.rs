@@ -9,7 +9,7 @@
 //! - [`monitoring`]: what a monitor does when it runs.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
 //! - [`fitting`]: the aggregates whose result is a model. [`filling`]: tables filled with scores.
-//! - [`work`]: long work on threads, cancelled and watched.
+//! - [`work`]: long work on threads, cancelled and watched. [`checkpoints`]: what a training that is broken off leaves.
 //! - [`verb`]: verbs of SQL as data, for jobs.
 //! - [`shim`]: the C functions of `shim.c`.
 //! - [`change`]: whether the catalog changed. [`commit`]: work just before a transaction commits.
@@ -20,6 +20,7 @@
 
 mod bind;
 pub mod change;
+pub mod checkpoints;
 mod columns;
 pub mod commit;
 pub mod datum;

@@ -1,6 +1,7 @@
 //! The extension's settings. They are registered when the library is loaded.
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
+use std::time::Duration;
 
 static THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
@@ -9,6 +10,9 @@ static RUNNER: GucSetting<Runner> = GucSetting::<Runner>::new(Runner::Threads);
 static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_JOBS_PER_ROLE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static KEEP_JOBS: GucSetting<i32> = GucSetting::<i32>::new(30);
+static CHECKPOINT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
+static CHECKPOINT_SPACE: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
+static KEEP_CHECKPOINTS: GucSetting<i32> = GucSetting::<i32>::new(7);
 static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROTECT_SOURCES: GucSetting<Protection> = GucSetting::<Protection>::new(Protection::Warn);
 
@@ -133,6 +137,36 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"damson.checkpoint_interval",
+        c"Seconds between the checkpoints of a training.",
+        c"They are written at the end of an epoch; 0 writes one at the end of each.",
+        &CHECKPOINT_INTERVAL,
+        0,
+        86400,
+        GucContext::Userset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"damson.checkpoint_space",
+        c"Disk space that the checkpoints of a role may take in a database.",
+        c"The oldest ones go first; one that has no room is not written.",
+        &CHECKPOINT_SPACE,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"damson.keep_checkpoints",
+        c"Days that checkpoints of trainings are kept for; -1 keeps them for ever, 0 writes none.",
+        c"Those of a training that commits go at once.",
+        &KEEP_CHECKPOINTS,
+        -1,
+        36500,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // A misspelt name under our prefix is an error (PostgreSQL 15 and later) or a warning, not a silent placeholder.
     // SAFETY: a constant string, on the main thread.
     unsafe {
@@ -189,4 +223,19 @@ pub fn max_jobs_per_role() -> i32 {
 /// `damson.keep_jobs` in days.
 pub fn keep_jobs() -> i32 {
     KEEP_JOBS.get()
+}
+
+/// `damson.checkpoint_interval`.
+pub fn checkpoint_interval() -> Duration {
+    Duration::from_secs(CHECKPOINT_INTERVAL.get() as u64)
+}
+
+/// `damson.checkpoint_space` in bytes.
+pub fn checkpoint_space() -> u64 {
+    CHECKPOINT_SPACE.get() as u64 * 1024
+}
+
+/// `damson.keep_checkpoints` in days.
+pub fn keep_checkpoints() -> i32 {
+    KEEP_CHECKPOINTS.get()
 }

@@ -8,11 +8,14 @@
 use super::transaction;
 use crate::catalog::alerts;
 use crate::catalog::queue::{self, Begun};
+use crate::pg::checkpoints;
 use crate::pg::error::{Error, Result};
 use crate::pg::spi;
+use engine::train::Request;
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
+use serde_json::Value;
 use std::fmt;
 
 unsafe extern "C-unwind" {
@@ -120,8 +123,25 @@ fn apply(begun: &Begun) -> Result<()> {
     Ok(())
 }
 
+/// Whether checkpoints are kept of what a command trains.
+fn goes_on(command: &Value) -> bool {
+    let with = &command["with"];
+    let groups = with["group_by"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let request = Request {
+        algorithm: with["algorithm"].as_str().unwrap_or_default().into(),
+        group_by: groups.map(String::from).collect(),
+        ..Request::default()
+    };
+    checkpoints::check(&request).is_ok()
+}
+
 fn perform(begun: &Begun, job: i64, attempt: i64) -> Result<()> {
-    let result = crate::pg::verb::perform(&begun.kind, &begun.command)?;
+    let mut command = begun.command.clone();
+    // A training that was broken off goes on from its checkpoint, where its algorithm keeps some.
+    if attempt > 1 && begun.kind == "train" && goes_on(&command) {
+        command["with"]["resume"] = true.into();
+    }
+    let result = crate::pg::verb::perform(&begun.kind, &command)?;
     // The transaction goes on for a moment with statements of ours: what the job left of its own must not touch them.
     queue::succeed(job, attempt, result.as_ref()).map_err(|e: Error| e.hint("What it did is undone."))
 }

@@ -6,7 +6,7 @@
 use super::clock::Plan;
 use super::{job, transaction, turn_tag, wake};
 use crate::catalog::{pipelines, queue, schedules};
-use crate::pg::settings;
+use crate::pg::{checkpoints, settings};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerStatus, DynamicBackgroundWorker, SignalWakeFlags};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
@@ -175,6 +175,7 @@ fn turn(database: Oid, started: &mut Vec<Started>) -> Result<Next, queue::Failur
             if settings::keep_jobs() >= 0 {
                 queue::forget(settings::keep_jobs())?;
             }
+            checkpoints::sweep()?;
         }
         Ok(rest)
     })?;

@@ -16,6 +16,7 @@
 //! - partials are merged in shard order, each once; `zero` is the identity;
 //! - the caller may stop at any `cx.check()`: poll it at least every few milliseconds.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
 use crate::schema::{Chunk, Schema, Task, Unit};
@@ -88,9 +89,17 @@ pub trait Observer: Sync {
     /// A metric of one round, such as `train_loss`.
     fn metric(&self, _round: usize, _name: &str, _value: f64) {}
     /// A round is over, and `state` gives the bytes from which [`Algorithm::fit_again`] goes on to the very model that
-    /// the unbroken training gives. An error ends the training.
-    fn checkpoint(&self, _round: usize, _state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
+    /// the unbroken training gives. An error ends the training. `last`: the round after it failed, and no other comes.
+    fn checkpoint(&self, _round: usize, _last: bool, _state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
         Ok(())
+    }
+    /// As `checkpoint`, of a whole training: what it can go on from, where there is something. An error ends it.
+    fn keep(&self, _last: bool, _checkpoint: &dyn Fn() -> Result<Checkpoint>) -> Result<()> {
+        Ok(())
+    }
+    /// Where a training of the same rows was broken off, to go on from there. Asked once, as it begins.
+    fn broken_off(&self) -> Option<Checkpoint> {
+        None
     }
     /// Something the user must know although the work goes on, such as non-convergence.
     fn warning(&self, _message: &str) {}
@@ -152,6 +161,9 @@ pub trait Learner: Send + Sync + 'static {
     type Model: Model + Serialize + DeserializeOwned;
     /// Whether a training can go on from a model: whether there is a `resume`.
     const RESUMES: bool = false;
+    /// Set where `State` has in its bytes all that the rounds to come depend on, so that checkpoints are kept: the names of
+    /// the parameters that may be others when a training goes on from one.
+    const ADJUSTABLE: Option<&'static [&'static str]> = None;
 
     /// Checks what the declarations alone cannot: parameters against each other and against the data's shape.
     fn params(values: &Values, schema: &Schema) -> Result<Self::Params>;
@@ -291,6 +303,8 @@ pub trait Algorithm: Send + Sync {
     fn memory(&self, params: &Values, schema: &Schema) -> Result<u64>;
     /// Whether a training can go on from a model.
     fn resumes(&self) -> bool;
+    /// Where checkpoints are kept: the parameters that may be others when a training goes on from one.
+    fn adjustable(&self) -> Option<&'static [&'static str]>;
     /// Trains on the threads of the current rayon pool; gives the model's bytes.
     fn fit(&self, params: &Values, schema: &Schema, rows: &dyn crate::run::Rows, cx: &Cx) -> Result<Vec<u8>> {
         Ok(self.fit_from(params, schema, rows, None, cx)?.0)
@@ -406,6 +420,10 @@ impl<L: Learner> Algorithm for Erased<L> {
 
     fn resumes(&self) -> bool {
         L::RESUMES
+    }
+
+    fn adjustable(&self) -> Option<&'static [&'static str]> {
+        L::ADJUSTABLE
     }
 
     fn fit_from(

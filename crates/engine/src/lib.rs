@@ -5,7 +5,7 @@
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
 //!   [`fingerprint`] are its steps.
-//! - [`init_model`]: a model that a training goes on from.
+//! - [`init_model`]: a model that a training goes on from; [`checkpoint`]: where one was broken off.
 //! - [`decision`]: from probabilities to decisions; [`evaluation`]: metrics with intervals, curves, fairness.
 //! - [`groups`]: one model a group of rows, as one model.
 //! - [`fold`]: the same training through a server's aggregate.
@@ -24,6 +24,7 @@
 pub mod algorithms;
 pub mod artifact;
 pub mod canary;
+pub mod checkpoint;
 pub mod collect;
 pub mod cron;
 pub mod decision;

@@ -212,41 +212,26 @@ pub fn fit_from<L: Learner>(
         }
     };
     let mut locals: Vec<L::Local> = shards.iter().map(|_| L::Local::default()).collect();
-    // A wave bounds how many partials wait to be merged; it does not touch the order of merging.
-    let wave = rayon::current_num_threads() * 4;
     let buffers = Buffers::default();
     loop {
         cx.check()?;
-        let mut total = L::zero(params, &state);
-        for (shards, locals) in shards.chunks(wave).zip(locals.chunks_mut(wave)) {
-            let partials: Vec<Result<L::Partial>> = shards
-                .par_iter()
-                .zip(locals.par_iter_mut())
-                .with_max_len(1)
-                .map(|(shard, local)| {
-                    let mut partial = L::zero(params, &state);
-                    if L::needs_rows(&state, local) {
-                        buffers.lend(|buffer| {
-                            for start in shard.clone().step_by(block) {
-                                cx.check()?;
-                                rows.read(start..(start + block).min(shard.end), buffer)?;
-                                L::accumulate(params, &state, local, &buffer.chunk(), &mut partial, cx)?;
-                            }
-                            Ok::<(), Error>(())
-                        })?;
-                    }
-                    L::finish(params, &state, local, &mut partial, cx)?;
-                    Ok(partial)
-                })
-                .collect();
-            for partial in partials {
-                total.merge(partial?)?;
+        let total = match one_round::<L>(params, &state, (rows, block), &shards, &mut locals, &buffers, cx) {
+            Ok(total) => total,
+            Err(e) => {
+                // What was good until now must not be lost with what these rows led to.
+                if e.kind == Kind::Data && L::ADJUSTABLE.is_some() {
+                    let kept = cx.observer.checkpoint(round, true, &|| encoded::<L>(round, &state));
+                    kept.unwrap_or_else(|e| cx.observer.warning(&e.message));
+                }
+                return Err(e);
             }
-        }
+        };
         match L::update(params, state, total, cx)? {
             Step::Again(next) => {
                 (round, state) = (round + 1, next);
-                cx.observer.checkpoint(round, &|| crate::wire::encode(&(round as u64, &state)))?;
+                if L::ADJUSTABLE.is_some() {
+                    cx.observer.checkpoint(round, false, &|| encoded::<L>(round, &state))?;
+                }
             }
             Step::Done(model) => {
                 let mut outputs = vec![];
@@ -255,6 +240,52 @@ pub fn fit_from<L: Learner>(
             }
         }
     }
+}
+
+/// What [`fit_from`] goes on from after so many rounds.
+fn encoded<L: Learner>(round: usize, state: &L::State) -> Result<Vec<u8>> {
+    crate::wire::encode(&(round as u64, state))
+}
+
+/// What all shards find in a round.
+fn one_round<L: Learner>(
+    params: &L::Params,
+    state: &L::State,
+    (rows, block): (&dyn Rows, usize),
+    shards: &[Range<usize>],
+    locals: &mut [L::Local],
+    buffers: &Buffers,
+    cx: &Cx,
+) -> Result<L::Partial> {
+    // A wave bounds how many partials wait to be merged; it does not touch the order of merging.
+    let wave = rayon::current_num_threads() * 4;
+    let mut total = L::zero(params, state);
+    for (shards, locals) in shards.chunks(wave).zip(locals.chunks_mut(wave)) {
+        let partials: Vec<Result<L::Partial>> = shards
+            .par_iter()
+            .zip(locals.par_iter_mut())
+            .with_max_len(1)
+            .map(|(shard, local)| {
+                let mut partial = L::zero(params, state);
+                if L::needs_rows(state, local) {
+                    buffers.lend(|buffer| {
+                        for start in shard.clone().step_by(block) {
+                            cx.check()?;
+                            rows.read(start..(start + block).min(shard.end), buffer)?;
+                            L::accumulate(params, state, local, &buffer.chunk(), &mut partial, cx)?;
+                        }
+                        Ok::<(), Error>(())
+                    })?;
+                }
+                L::finish(params, state, local, &mut partial, cx)?;
+                Ok(partial)
+            })
+            .collect();
+        for partial in partials {
+            total.merge(partial?)?;
+        }
+    }
+    Ok(total)
 }
 
 #[cfg(test)]

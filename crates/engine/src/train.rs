@@ -5,6 +5,7 @@
 
 use crate::algorithms;
 use crate::artifact::{self, Card};
+use crate::checkpoint::Checkpoint;
 use crate::decision::{self, Decision, Plan};
 use crate::drift::Baseline;
 use crate::drift::baseline::{Extents, Predictions};
@@ -31,7 +32,7 @@ use crate::target::{self, Target};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 /// What to train. As JSON it is kept with a version, so that the training can be repeated.
@@ -124,7 +125,7 @@ pub struct Metric {
 }
 
 /// A metric of one round of training.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoundMetric {
     /// The round, epoch or tree, from 1.
     pub round: usize,
@@ -297,7 +298,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     if !request.group_by.is_empty() {
         return groups::train::train(setting, recipe, cx);
     }
-    let recorder = Recorder { inner: cx.observer, rounds: Mutex::new(vec![]), on: AtomicBool::new(false) };
+    let recorder = Recorder::of(setting, cx)?;
     let cx = &Cx { observer: &recorder, ..*cx };
     let classes = setting.target.classes.len();
 
@@ -611,7 +612,11 @@ impl<'a> Setting<'a> {
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let from = init.map(|i| &i.payload[..]);
-        let (payload, outputs) = recipe.algorithm.fit_from(&recipe.params, &schema, &source, from, cx)?;
+        let (algorithm, params) = (recipe.algorithm, &recipe.params);
+        let (payload, outputs) = match cx.observer.broken_off() {
+            Some(there) => algorithm.fit_again(params, &schema, &source, &there.state, cx)?,
+            None => algorithm.fit_from(params, &schema, &source, from, cx)?,
+        };
         // Not so where rows were sorted, or are encoded otherwise to train than to score.
         let outputs = outputs.filter(|_| !prepared.knows_rows() && self.target.task != Task::Ranking);
         let fit_seconds = start.elapsed().as_secs_f64();
@@ -899,11 +904,44 @@ pub(crate) fn headline(task: Task, classes: usize, metrics: &[Metric]) -> Option
     ["test", "cv", "train"].into_iter().find_map(of)
 }
 
-/// Passes everything on, and keeps the rounds of the fit that counts.
+/// Passes everything on, and keeps the rounds of the fit that counts. Checkpoints are of that fit too.
 struct Recorder<'a> {
     inner: &'a dyn Observer,
+    setting: &'a Setting<'a>,
+    digest: OnceLock<Digest>,
     rounds: Mutex<Vec<RoundMetric>>,
+    /// Where the fit that counts goes on from.
+    broken_off: Mutex<Option<Checkpoint>>,
     on: AtomicBool,
+}
+
+impl<'a> Recorder<'a> {
+    fn of(setting: &'a Setting<'a>, cx: &Cx<'a>) -> Result<Recorder<'a>> {
+        let mut recorder = Recorder {
+            inner: cx.observer,
+            setting,
+            digest: OnceLock::new(),
+            rounds: Mutex::default(),
+            broken_off: Mutex::default(),
+            on: AtomicBool::new(false),
+        };
+        if let Some(checkpoint) = cx.observer.broken_off() {
+            if checkpoint.rows == recorder.digest()? {
+                recorder.rounds = Mutex::new(checkpoint.rounds.clone());
+                recorder.broken_off = Mutex::new(Some(checkpoint));
+            } else {
+                cx.observer.warning("the rows are not those of the checkpoint: the training begins anew");
+            }
+        }
+        Ok(recorder)
+    }
+
+    fn digest(&self) -> Result<Digest> {
+        match self.digest.get() {
+            Some(digest) => Ok(*digest),
+            None => self.setting.digest().map(|d| *self.digest.get_or_init(|| d)),
+        }
+    }
 }
 
 impl Observer for Recorder<'_> {
@@ -917,6 +955,21 @@ impl Observer for Recorder<'_> {
             rounds.push(RoundMetric { round, name: name.into(), value });
         }
         self.inner.metric(round, name, value);
+    }
+
+    fn checkpoint(&self, _round: usize, last: bool, state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
+        if !self.on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.keep(last, &|| {
+            let rounds = self.rounds.lock().unwrap_or_else(|e| e.into_inner()).clone();
+            Ok(Checkpoint { rows: self.digest()?, rounds, state: state()? })
+        })
+    }
+
+    fn broken_off(&self) -> Option<Checkpoint> {
+        let on = self.on.load(Ordering::Relaxed);
+        self.broken_off.lock().unwrap_or_else(|e| e.into_inner()).take_if(|_| on)
     }
 
     fn warning(&self, message: &str) {

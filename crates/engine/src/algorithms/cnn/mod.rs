@@ -204,6 +204,8 @@ impl Learner for Cnn {
     type Partial = Partial;
     type Model = Model;
     const RESUMES: bool = true;
+    /// What helps a training over the place where it diverged.
+    const ADJUSTABLE: Option<&'static [&'static str]> = Some(&["learning_rate", "max_grad_norm"]);
 
     fn params(values: &Values, schema: &Schema) -> Result<Params> {
         params::read(values, schema)

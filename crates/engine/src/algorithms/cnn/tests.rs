@@ -253,7 +253,7 @@ fn says_when_it_diverges() {
 struct Breaks(usize, Mutex<Vec<u8>>);
 
 impl Observer for Breaks {
-    fn checkpoint(&self, round: usize, state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
+    fn checkpoint(&self, round: usize, _last: bool, state: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
         if round == self.0 {
             *self.1.lock().unwrap() = state()?;
             return Err(crate::error::Error::new(Kind::Cancelled, "the power failed"));
