@@ -8,6 +8,7 @@ mod model;
 mod params;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
@@ -21,6 +22,7 @@ pub use params::Params;
 use params::Source;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
+use validation::{Held, HeldOut, Watch};
 
 /// The learner.
 pub struct Cnn;
@@ -51,6 +53,8 @@ pub struct Start {
     target: (f64, f64),
     /// The mean weight of a row.
     weight: f64,
+    /// With early stopping: the best epoch so far.
+    watch: Watch,
 }
 
 /// A shard's rows, copied once: images as bytes, numbers as f32.
@@ -67,6 +71,7 @@ pub struct Local {
 /// What training needs of a shard, from the second round on.
 struct Ready {
     trainer: Trainer,
+    held_out: Option<HeldOut>,
     targets: Vec<f32>,
     weights: Option<Vec<f32>>,
 }
@@ -93,10 +98,11 @@ struct Trained {
     loss: f64,
     correct: f64,
     weight: f64,
+    held_out: validation::Found,
 }
 
 impl Trained {
-    fn new(weights: &Weights, rows: u64, found: Found) -> Trained {
+    fn new(weights: &Weights, rows: u64, found: Found, held_out: validation::Found) -> Trained {
         let times = |v: &[f32]| v.iter().map(|x| f64::from(*x) * rows as f64).collect();
         Trained {
             values: times(&weights.values),
@@ -107,6 +113,7 @@ impl Trained {
             loss: found.loss,
             correct: found.correct,
             weight: found.weight,
+            held_out,
         }
     }
 
@@ -150,6 +157,7 @@ impl Merge for Partial {
         ours.loss += theirs.loss;
         ours.correct += theirs.correct;
         ours.weight += theirs.weight;
+        ours.held_out.add(theirs.held_out);
         Ok(())
     }
 }
@@ -165,33 +173,45 @@ impl Local {
     }
 
     /// One epoch from the state's weights.
-    fn train(&mut self, params: &Params, start: &Start, cx: &Cx) -> Result<(Weights, Found)> {
+    fn train(&mut self, params: &Params, start: &Start, cx: &Cx) -> Result<Trained> {
         let Local { images, numbers, y, weight, ready, .. } = self;
-        let ready = ready.get_or_insert_with(|| {
-            let (mean, spread) = start.target;
-            let options = Options { seed: cx.seed, ..params.options };
-            Ready {
-                trainer: Trainer::new(&params.plan, start.normal.clone(), options),
-                targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
-                weights: (!weight.is_empty())
-                    .then(|| weight.iter().map(|w| (w / start.weight) as f32).collect()),
+        let rows = y.len() as u64 + ready.as_ref().and_then(|r| r.held_out.as_ref()).map_or(0, HeldOut::rows);
+        let ready = match ready {
+            Some(ready) => ready,
+            None => {
+                let held = Held { images, numbers, y, weight };
+                let take = |stopping| HeldOut::take(params, stopping, held, cx.seed);
+                let held_out = params.stopping.as_ref().map(take).transpose()?;
+                let (mean, spread) = start.target;
+                let options = Options { seed: cx.seed, ..params.options };
+                ready.insert(Ready {
+                    trainer: Trainer::new(&params.plan, start.normal.clone(), options),
+                    held_out,
+                    targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
+                    weights: (!weight.is_empty())
+                        .then(|| weight.iter().map(|w| (w / start.weight) as f32).collect()),
+                })
             }
-        });
+        };
         let inputs = match params.source {
             Source::Images => Inputs::Bytes(images),
             Source::Features => Inputs::Numbers(numbers),
         };
-        let rows = Rows { inputs, targets: &ready.targets, weights: ready.weights.as_deref() };
+        let inputs = Rows { inputs, targets: &ready.targets, weights: ready.weights.as_deref() };
         let mut weights = start.weights.clone();
-        let found = ready.trainer.epoch(&mut weights, rows, start.epoch, nn::Stop(cx.stop))?;
-        Ok((weights, found))
+        let found = ready.trainer.epoch(&mut weights, inputs, start.epoch, nn::Stop(cx.stop))?;
+        let held_out = match &ready.held_out {
+            Some(held) => held.measure(params, &weights, &start.normal, start.target, cx)?,
+            None => validation::Found::default(),
+        };
+        Ok(Trained::new(&weights, rows, found, held_out))
     }
 }
 
 impl Learner for Cnn {
     const INFO: Info = Info {
         name: "cnn",
-        version: 1,
+        version: 2,
         summary: "Neural networks: convolutional ones for images, dense ones for tables.",
         tasks: &[Task::Classification, Task::Regression],
         input: Input::Image,
@@ -218,8 +238,10 @@ impl Learner for Cnn {
         };
         // A target and a weight, as they come and as the network takes them, and the order.
         let rows = schema.rows as u64 * (row as u64 + 28);
-        // Weights and moments: in the state, in training, and in f64 in two partials.
-        let weights = params.plan.weights as u64 * 3 * (4 + 4 + 16);
+        // Weights and moments: in the state, in training, and in f64 in two partials; those of the best epoch, and those
+        // that score what is held out.
+        let best = if params.stopping.is_some() { 3 * 4 } else { 0 };
+        let weights = params.plan.weights as u64 * (3 * (4 + 4 + 16) + best);
         // Not the pool's size: asking for it outside of one would start one.
         let threads = std::thread::available_parallelism().map_or(16, |n| n.get().min(16));
         rows + weights + nn::train::memory(&params.plan, params.options.batch_size, threads)
@@ -274,14 +296,14 @@ impl Learner for Cnn {
         cx: &Cx,
     ) -> Result<()> {
         local.complete = true;
-        let rows = local.y.len();
-        partial.rows = rows as u64;
+        let held_out = local.ready.as_ref().and_then(|r| r.held_out.as_ref()).map_or(0, HeldOut::rows);
+        let rows = local.y.len() as u64 + held_out;
+        partial.rows = rows;
         let State::Train(start) = state else { return Ok(()) };
         if rows == 0 {
             return Ok(());
         }
-        let (weights, found) = local.train(params, start, cx)?;
-        partial.trained = Some(Trained::new(&weights, rows as u64, found));
+        partial.trained = Some(local.train(params, start, cx)?);
         Ok(())
     }
 
@@ -307,19 +329,31 @@ impl Learner for Cnn {
         if options.loss.has_classes() {
             cx.observer.metric(epoch, "train_accuracy", accuracy);
         }
-        cx.observer.progress(epoch, options.epochs, "epochs");
-        if epoch < options.epochs {
-            return Ok(Step::Again(State::Train(Start { epoch, weights, ..start })));
+        let mut watch = start.watch;
+        let mut ends = epoch >= options.epochs;
+        if let Some(stopping) = &params.stopping {
+            let (classes, about) = (options.loss.has_classes(), (epoch, loss, accuracy));
+            let (score, idle) = watch.note(stopping, classes, trained.held_out, about, &weights)?;
+            cx.observer.metric(epoch, "validation_score", score);
+            ends |= idle;
         }
+        cx.observer.progress(epoch, options.epochs, "epochs");
+        if !ends {
+            return Ok(Step::Again(State::Train(Start { epoch, weights, watch, ..start })));
+        }
+        let best = watch.best;
+        let (loss, accuracy) = best.as_ref().map_or((loss, accuracy), |b| (b.loss, b.accuracy));
+        let to_score = best.as_ref().map_or(weights.to_score(), |b| b.weights());
         Ok(Step::Done(Model {
             source: params.source,
             input: params.plan.network.input,
             layers: params.plan.network.to_json(),
-            weights: nn::weights::save(&params.plan, weights.to_score())?,
+            weights: nn::weights::save(&params.plan, to_score)?,
             normal: start.normal,
             target: start.target,
             classes: params.classes,
             epochs: epoch,
+            best: best.map(|b| (b.epoch, b.score)),
             loss,
             accuracy,
             ready: OnceLock::new(),
@@ -357,5 +391,6 @@ fn begin(params: &Params, origin: Option<Origin>, total: &Partial, cx: &Cx) -> R
         normal,
         target: if classes { (0.0, 1.0) } else { total.targets.of(0) },
         weight: total.weight / total.rows as f64,
+        watch: Watch::default(),
     })
 }

@@ -30,9 +30,11 @@ pub struct Model {
     pub classes: usize,
     /// Epochs trained.
     pub epochs: usize,
-    /// The mean loss of the last epoch.
+    /// With early stopping: the best epoch, whose weights these are, and its score on the rows held out.
+    pub best: Option<(usize, f64)>,
+    /// The mean loss of the last epoch, or of the best one.
     pub loss: f64,
-    /// The share of right answers in the last epoch; 0 for regression.
+    /// The share of right answers in it; 0 for regression.
     pub accuracy: f64,
     /// What `weights` and `layers` say, ready to run.
     #[serde(skip)]
@@ -118,6 +120,10 @@ impl crate::learner::Model for Model {
             }
         }
         rows.push(("epochs".into(), self.epochs.to_string()));
+        if let Some((epoch, score)) = self.best {
+            rows.push(("best_epoch".into(), epoch.to_string()));
+            rows.push(("best_validation_score".into(), score.to_string()));
+        }
         rows.push(("train_loss".into(), self.loss.to_string()));
         if self.classes > 0 {
             rows.push(("train_accuracy".into(), self.accuracy.to_string()));

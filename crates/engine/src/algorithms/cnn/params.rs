@@ -1,5 +1,6 @@
 //! Parameters of `cnn`, checked against each other and against the data's shape.
 
+use super::validation::Stopping;
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
 use crate::schema::{Schema, Task};
@@ -99,6 +100,27 @@ pub(super) const PARAMS: &[Param] = &[
         10.0,
         "Mixes training rows in pairs, by shares of a beta distribution with this parameter twice; 0 for none.",
     ),
+    Param::bool(
+        "early_stopping",
+        false,
+        "Whether rows are held out to see when training stops getting better: it ends there, with the weights of its best \
+         epoch.",
+    ),
+    Param::float("validation_fraction", 0.1, 1e-4, 0.9999, "Share of the training rows that early_stopping holds out."),
+    Param::int(
+        "n_iter_no_change",
+        10,
+        1,
+        10_000,
+        "Epochs in a row without a gain, beyond which early_stopping ends the training.",
+    ),
+    Param::float(
+        "tol",
+        1e-4,
+        0.0,
+        1.0,
+        "Gain that early_stopping counts, of accuracy or of R2 on the rows held out.",
+    ),
     Param::json(
         "freeze",
         "null",
@@ -124,6 +146,8 @@ pub struct Params {
     /// All but the seed, which is the training's.
     pub(super) options: Options,
     pub(super) classes: usize,
+    /// With early stopping.
+    pub(super) stopping: Option<Stopping>,
 }
 
 pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
@@ -184,7 +208,15 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
         },
         seed: 0,
     };
-    Ok(Params { source, plan, options, classes })
+    let stopping = match values.bool("early_stopping")? {
+        true => Some(Stopping {
+            fraction: values.float("validation_fraction")?,
+            patience: values.count("n_iter_no_change")?,
+            tol: values.float("tol")?,
+        }),
+        false => None,
+    };
+    Ok(Params { source, plan, options, classes, stopping })
 }
 
 fn loss(values: &Values, classes: usize) -> Result<Loss> {
