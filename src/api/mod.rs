@@ -60,3 +60,4 @@ mod summarize;
 mod train;
 mod used_row;
 mod version;
+mod weights;

@@ -1,5 +1,5 @@
 //! `damson.predict`, `damson.classify`, `damson.probability`, `damson.probabilities`, `damson.explain` and
-//! `damson.embed`. Their code is [`crate::pg::scoring`], which reads the server's call structure itself.
+//! `damson.embed`, `damson.embed_layer`. Their code is [`crate::pg::scoring`], which reads the server's call structure itself.
 
 pgrx::extension_sql!(
     r#"
@@ -90,8 +90,20 @@ LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'damson_embed';
 COMMENT ON FUNCTION damson.embed(text, VARIADIC "any") IS
 'The numbers that a model without a target makes of a row, such as its principal components.
-Features are given as for damson.predict; NULL is a missing value.
+Of a network it is what the last layer before the outputs gives, for searches by likeness and for models of other
+algorithms. Features are given as for damson.predict; NULL is a missing value. damson.embed_layer asks another layer.
 Example: SELECT w.id, damson.embed(''shape'', w) FROM wines w;';
+
+CREATE FUNCTION damson.embed_layer(model text, layer text, VARIADIC features "any")
+RETURNS real[]
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_embed_layer';
+COMMENT ON FUNCTION damson.embed_layer(text, text, VARIADIC "any") IS
+'What a layer of a network gives for a row, by the layer''s name or its place from 0.
+damson.describe lists the layers; those within a residual or a concat cannot be asked. An image comes row by row and pixel by
+pixel, the channels of a pixel together; after a flatten channel by channel, as in PyTorch. Features are given as for
+damson.predict.
+Example: SELECT p.id, damson.embed_layer(''shapes'', ''stem'', p.image) FROM pictures p;';
 "#,
     name = "score",
 );

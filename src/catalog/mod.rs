@@ -7,7 +7,7 @@
 //!   search does besides. [`deployments`]: aliases.
 //! - [`policies`]: what stands between a version and production, [`gates`] by metrics; [`canaries`]: keys that another
 //!   version serves; [`retention`]: versions that expire; [`audit`]: who did what.
-//! - [`parent`]: the version that a training goes on from.
+//! - [`parent`]: the version that a training goes on from; [`weights`]: versions with weights from outside.
 //! - [`queue`]: jobs; [`schedules`] make them again and again, [`pipelines`] one after the other.
 //! - [`monitors`]: what watches models by itself; [`measurements`]: what they saw, [`alerts`]: what they raised.
 //! - [`scorers`]: functions and views made for models, which `made` finds again.
@@ -51,6 +51,7 @@ pub mod scorers;
 pub mod sources;
 pub mod trials;
 pub mod versions;
+pub mod weights;
 
 use crate::pg::error::Result;
 use crate::pg::role;

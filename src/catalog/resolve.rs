@@ -41,6 +41,18 @@ pub struct Resolved {
     pub scorer: Rc<Scorer>,
 }
 
+impl Resolved {
+    /// The same version, answering otherwise.
+    pub fn with(&self, scorer: Scorer) -> Rc<Resolved> {
+        Rc::new(Resolved {
+            model: self.model.clone(),
+            version: self.version,
+            id: self.id,
+            scorer: Rc::new(scorer),
+        })
+    }
+}
+
 /// Who may have what a reference means.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Right {

@@ -226,7 +226,11 @@ fn insert_version(model: &Model, run: i64, version: &Version) -> Result<i64> {
     returned_id(sql, &params)
 }
 
-fn insert_artifact(version: i64, artifact: &[u8]) -> Result<()> {
+/// Writes the bytes of a version.
+///
+/// # Errors
+/// Only faults of the catalog.
+pub(super) fn insert_artifact(version: i64, artifact: &[u8]) -> Result<()> {
     let sql = "INSERT INTO damson_catalog.artifacts (version, chunk, bytes) VALUES ($1, $2, $3)";
     for (number, chunk) in (0i32..).zip(artifact.chunks(CHUNK)) {
         write_kept(sql, &[version.into(), number.into(), chunk.into()])?;
@@ -263,7 +267,11 @@ fn damaged(message: String) -> Error {
     error.hint("Restore the table damson_catalog.artifacts from a backup, or train the model again.").into()
 }
 
-fn returned_id(sql: &'static str, params: &[crate::pg::spi::Param]) -> Result<i64> {
+/// The number that an insert returned.
+///
+/// # Errors
+/// Only faults of the catalog.
+pub(super) fn returned_id(sql: &'static str, params: &[crate::pg::spi::Param]) -> Result<i64> {
     let row = write_kept(sql, params)?.one()?;
     row.ok_or_else(|| Error::internal("an insert returned no row"))?.get(0)
 }

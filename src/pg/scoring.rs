@@ -37,6 +37,7 @@ enum Verb {
     Probabilities,
     Explain,
     Embed,
+    Layer,
     Lower,
     Upper,
     Set,
@@ -45,7 +46,7 @@ enum Verb {
 impl Verb {
     /// Arguments before the features.
     fn first(self) -> usize {
-        if self == Verb::Probability { 2 } else { 1 }
+        if matches!(self, Verb::Probability | Verb::Layer) { 2 } else { 1 }
     }
 
     fn name(self) -> &'static str {
@@ -56,6 +57,7 @@ impl Verb {
             Verb::Probabilities => "probabilities",
             Verb::Explain => "explain",
             Verb::Embed => "embed",
+            Verb::Layer => "embed_layer",
             Verb::Lower => "predict_lower",
             Verb::Upper => "predict_upper",
             Verb::Set => "prediction_set",
@@ -72,7 +74,7 @@ impl Verb {
             }
             Task::Regression if self == Verb::Set => (false, "predict_lower and damson.predict_upper"),
             Task::Regression if matches!(self, Verb::Lower | Verb::Upper) => (true, ""),
-            Task::Embedding => (self == Verb::Embed, "embed"),
+            Task::Embedding => (matches!(self, Verb::Embed | Verb::Layer), "embed"),
             _ => (self == Verb::Predict, "predict"),
         };
         if serves {
@@ -104,6 +106,8 @@ struct Site {
 /// A model with what its inputs are bound to.
 struct Bound {
     reference: Vec<u8>,
+    /// The layer that answers, where one was asked for.
+    layer: Vec<u8>,
     resolved: Rc<Resolved>,
     row: Row,
     sources: Vec<Source>,
@@ -158,9 +162,11 @@ unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Sc
             return Ok(None);
         }
         let reference = text(argument(fcinfo, 0).0);
+        let layer = if verb == Verb::Layer { text(argument(fcinfo, 1).0) } else { &[] };
         let fresh = site.user == raw::GetUserId() && site.moment == catalog::moment();
-        if !fresh || site.models.get(site.current).is_none_or(|m| m.reference != reference) {
-            site.resolve(verb, reference)?;
+        let other = |m: &Bound| m.reference != reference || m.layer != layer;
+        if !fresh || site.models.get(site.current).is_none_or(other) {
+            site.resolve(verb, reference, layer)?;
         }
         let model = &mut site.models[site.current];
         let scorer: &Scorer = &model.resolved.scorer;
@@ -254,7 +260,7 @@ impl Site {
 
     /// Makes the model of that reference the current one.
     #[cold]
-    fn resolve(&mut self, verb: Verb, reference: &[u8]) -> Result<()> {
+    fn resolve(&mut self, verb: Verb, reference: &[u8], layer: &[u8]) -> Result<()> {
         // Taken before the catalog is read: what changes meanwhile must be seen as a change afterwards.
         let (user, moment) = (super::role::current_user(), catalog::moment());
         if self.user != user || self.moment != moment {
@@ -262,13 +268,20 @@ impl Site {
             self.user = user;
             self.moment = moment;
         }
-        if let Some(i) = self.places.get(reference) {
+        // No byte of UTF-8 is 255.
+        let key = [reference, &[255], layer].concat();
+        if let Some(i) = self.places.get(&key) {
             self.current = *i;
             return Ok(());
         }
         let name = std::str::from_utf8(reference)
             .map_err(|_| Error::new(Kind::Parameter, "the model's name is not valid UTF-8"))?;
-        let resolved = catalog::resolve(name)?;
+        let mut resolved = catalog::resolve(name)?;
+        let by_layer = verb == Verb::Layer || verb == Verb::Embed && resolved.scorer.has_layers();
+        if by_layer {
+            let layer = (verb == Verb::Layer).then(|| String::from_utf8_lossy(layer));
+            resolved = resolved.with(resolved.scorer.layer(layer.as_deref())?);
+        }
         let card = resolved.scorer.card();
         verb.check(&resolved.model, card)?;
         let sources = if self.form == Form::Scalars {
@@ -280,7 +293,7 @@ impl Site {
         let row = resolved.scorer.row();
         let class = (vec![], usize::MAX);
         // Named models are kept by the session's cache too, those given as text only here.
-        let bytes = if resolved.version == 0 { resolved.scorer.bytes() as u64 } else { 0 };
+        let bytes = if resolved.version == 0 || by_layer { resolved.scorer.bytes() as u64 } else { 0 };
         let full = if bytes == 0 {
             self.models.len() >= AT_HAND
         } else {
@@ -291,9 +304,10 @@ impl Site {
         }
         self.held += bytes;
         self.current = self.models.len();
-        self.places.insert(reference.to_vec(), self.current);
+        self.places.insert(key, self.current);
         self.models.push(Bound {
             reference: reference.to_vec(),
+            layer: layer.to_vec(),
             resolved,
             row,
             sources,
@@ -339,6 +353,10 @@ fn explanation(card: &Card, found: &Explanation) -> Jsonb {
 fn interval(scorer: &Scorer, row: &mut Row) -> Result<(f64, f64)> {
     let score = scorer.score(row)?[0];
     scorer.interval(score).ok_or_else(not_conformal)
+}
+
+fn embedding(scorer: &Scorer, row: &mut Row) -> Result<Datum> {
+    Ok(Float4Array(scorer.score(row)?.iter().map(|v| *v as f32).collect()).write())
 }
 
 /// `{label, ...}`.
@@ -431,6 +449,7 @@ scoring_function! {
     damson_explain, pg_finfo_damson_explain, Verb::Explain,
         |scorer, row, _| Ok(explanation(scorer.card(), &scorer.explain(row)?).write());
     /// `damson.embed`.
-    damson_embed, pg_finfo_damson_embed, Verb::Embed,
-        |scorer, row, _| Ok(Float4Array(scorer.score(row)?.iter().map(|v| *v as f32).collect()).write());
+    damson_embed, pg_finfo_damson_embed, Verb::Embed, |scorer, row, _| embedding(scorer, row);
+    /// `damson.embed_layer`.
+    damson_embed_layer, pg_finfo_damson_embed_layer, Verb::Layer, |scorer, row, _| embedding(scorer, row);
 }

@@ -261,6 +261,22 @@ pub trait Model: Send + Sync + 'static {
     fn estimates(&self) -> Vec<(String, String, f64)> {
         vec![]
     }
+    /// A model that answers what one of its layers gives: by name or place, or without one the last before its outputs.
+    /// None where there are no layers.
+    fn layer(&self, _name: Option<&str>) -> Result<Option<Box<dyn Model>>> {
+        Ok(None)
+    }
+    /// Its weights as safetensors; none where it is no network.
+    fn tensors(&self) -> Option<&[u8]> {
+        None
+    }
+    /// The bytes of the same network with other weights; none where it is no network.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` for safetensors that do not fit.
+    fn with_tensors(&self, _tensors: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
     /// The coefficients with their statistics, in the order to be shown and for the columns as the user knows them:
     /// `units` says what was made of each feature. Empty where the model has none.
     fn coefficients(&self, _schema: &Schema, _units: &[Unit]) -> Vec<Coefficient> {

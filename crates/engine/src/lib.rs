@@ -12,7 +12,9 @@
 //! - [`collect`]: rows one at a time, trained on at the end.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
-//! - [`lineage`]: what a training was made of; [`survey`]: the part of it that is found while rows come in. [`search`]: for parameters, and for algorithms.
+//! - [`weights`]: those of networks, for other tools.
+//! - [`lineage`]: what a training was made of; [`survey`]: the part of it that is found while rows come in.
+//! - [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
 //! - [`cron`]: times of schedules; [`gate`]: conditions over metrics; [`pipeline`]: steps that follow.
 //! - [`canary`]: which keys go to a canary; [`moment`]: days and times as references to models write them.
@@ -57,6 +59,7 @@ pub mod statistics;
 pub mod survey;
 pub mod target;
 pub mod train;
+pub mod weights;
 pub mod wire;
 
 pub use error::{Error, Kind, Result};

@@ -1,6 +1,7 @@
 //! A trained model, loaded to score: one row with no allocation, or a frame on all threads.
 
 use crate::artifact::{self, Card};
+use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{ColumnKind, Frame, Value};
 use crate::groups::Router;
@@ -77,6 +78,34 @@ impl Scorer {
         let plain = prepared.plain_numbers();
         let bytes = bytes.len() * 2 + prepared.bytes() + held + card.decision.bytes();
         Ok(Scorer { card, prepared, schema, model, plain, router, bytes })
+    }
+
+    /// Whether it is a network.
+    pub fn has_layers(&self) -> bool {
+        self.model.tensors().is_some()
+    }
+
+    /// The same rows answered by a layer of the model, by name or place, or without one by the last before its outputs.
+    ///
+    /// # Errors
+    /// `Kind::Unsupported` for a model without layers; `Kind::Parameter` where there is no such layer.
+    pub fn layer(&self, name: Option<&str>) -> Result<Scorer> {
+        let Some(model) = self.model.layer(name)? else {
+            let algorithm = &self.card.algorithm;
+            let message =
+                format!("a model of algorithm \"{algorithm}\" has no layers whose values it could give");
+            return Err(
+                Error::new(Kind::Unsupported, message).hint("Networks have some: algorithm => 'cnn'.")
+            );
+        };
+        let card = Card {
+            task: Task::Embedding,
+            classes: vec![],
+            decision: Decision::default(),
+            ..self.card.clone()
+        };
+        let (prepared, schema, plain) = (self.prepared.clone(), self.schema.clone(), self.plain.clone());
+        Ok(Scorer { card, prepared, schema, model, plain, router: None, bytes: self.bytes })
     }
 
     /// What the model is.

@@ -128,6 +128,11 @@ impl Normal {
         Normal { mean, scale }
     }
 
+    /// The mean and the deviation of each channel.
+    pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
+        (self.mean.clone(), self.scale.iter().map(|s| 1.0 / s).collect())
+    }
+
     /// Whether it fits `channels` channels and is finite.
     pub fn is_valid(&self, channels: usize) -> bool {
         let finite = |v: &[f64]| v.len() == channels && v.iter().all(|x| x.is_finite());

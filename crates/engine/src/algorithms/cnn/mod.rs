@@ -4,6 +4,7 @@
 //! every shard trains from the state's weights on its own rows, and the mean of the shards' weights, by rows, is
 //! the next state (local SGD, Stich 2019). With one shard that is plain mini-batch training, exactly.
 
+mod layer;
 mod model;
 mod params;
 #[cfg(test)]

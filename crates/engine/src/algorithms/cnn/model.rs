@@ -1,5 +1,6 @@
 //! The trained network: layers, normalisation and weights, and how training went.
 
+use super::layer::UpTo;
 use super::params::Source;
 use crate::error::{Error, Kind, Result};
 use crate::schema::{Chunk, Schema, Task};
@@ -103,6 +104,37 @@ impl crate::learner::Model for Model {
         Ok(())
     }
 
+    fn layer(&self, name: Option<&str>) -> Result<Option<Box<dyn crate::learner::Model>>> {
+        Ok(Some(Box::new(UpTo::new(self, name)?)))
+    }
+
+    fn tensors(&self) -> Option<&[u8]> {
+        Some(&self.weights)
+    }
+
+    fn with_tensors(&self, tensors: &[u8]) -> Result<Option<Vec<u8>>> {
+        let plan = self.ready()?.plan();
+        // Read and written again: what else the file holds does not come in.
+        let weights = nn::weights::save(plan, &nn::weights::load(plan, tensors)?)?;
+        let Model { source, input, target, classes, .. } = *self;
+        let (layers, normal) = (self.layers.clone(), self.normal.clone());
+        crate::wire::encode(&Model {
+            source,
+            input,
+            layers,
+            weights,
+            normal,
+            target,
+            classes,
+            epochs: 0,
+            best: None,
+            loss: 0.0,
+            accuracy: 0.0,
+            ready: OnceLock::new(),
+        })
+        .map(Some)
+    }
+
     fn describe(&self, _schema: &Schema) -> Vec<(String, String)> {
         let mut rows = vec![("input".to_string(), self.input.to_string())];
         if let Ok(ready) = self.ready() {
@@ -118,6 +150,14 @@ impl crate::learner::Model for Model {
                     format!("{}: {}{parameters}", settings(&line.layer.kind, line.layer.kind()), line.shape),
                 ));
             }
+        }
+        let (mean, spread) = self.normal.moments();
+        let listed = |values: Vec<f64>| values.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+        rows.push(("input_mean".into(), listed(mean)));
+        rows.push(("input_std".into(), listed(spread)));
+        if self.epochs == 0 {
+            rows.push(("weights".into(), "imported".into()));
+            return rows;
         }
         rows.push(("epochs".into(), self.epochs.to_string()));
         if let Some((epoch, score)) = self.best {
