@@ -67,7 +67,8 @@ pub struct Feature {
 pub enum FeatureKind {
     /// A number.
     Numeric,
-    /// The code of a category, `0.0 ..= levels - 1`, without an order. Only learners of `Input::Native` get these.
+    /// The code of a category, `0.0 ..= levels - 1`, without an order; NaN for a value that has none. Only learners of
+    /// `Input::Native` get these, and of `Input::Image` where the user asks for them.
     Category {
         /// How many codes there are; a scored row never has another.
         levels: u32,

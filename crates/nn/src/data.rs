@@ -128,6 +128,13 @@ impl Normal {
         Normal { mean, scale }
     }
 
+    /// Leaves a channel as it is, such as one of codes.
+    pub fn leave(&mut self, channel: usize) {
+        if let (Some(mean), Some(scale)) = (self.mean.get_mut(channel), self.scale.get_mut(channel)) {
+            (*mean, *scale) = (0.0, 1.0);
+        }
+    }
+
     /// The mean and the deviation of each channel.
     pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
         (self.mean.clone(), self.scale.iter().map(|s| 1.0 / s).collect())

@@ -130,6 +130,13 @@ pub enum Kind {
         #[serde(default = "yes", skip_serializing_if = "is_yes")]
         bias: bool,
     },
+    /// Codes of categories in a row of numbers become rows of tables, which are learnt; the numbers come first. It is the
+    /// first layer.
+    Embedding {
+        /// The tables, in the order of their outputs.
+        #[serde(default)]
+        tables: Vec<Table>,
+    },
     /// Each channel to mean 0 and variance 1 over the batch, then scaled and moved (Ioffe and Szegedy 2015).
     BatchNorm {
         /// The share of a batch in the mean and variance that scoring uses.
@@ -190,6 +197,18 @@ pub enum Kind {
         /// The branches.
         branches: Vec<Vec<Layer>>,
     },
+}
+
+/// A table of an embedding: a row of `dim` weights for each category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The place of the codes in the input's row.
+    pub feature: usize,
+    /// Categories, whose codes are `0 .. categories`; the last one also stands for what is no code, such as NaN.
+    pub categories: usize,
+    /// Values a category.
+    pub dim: usize,
 }
 
 /// Down and across.
@@ -338,6 +357,7 @@ impl Layer {
             Kind::GlobalMaxPool {} => "global_max_pool",
             Kind::Flatten {} => "flatten",
             Kind::Dense { .. } => "dense",
+            Kind::Embedding { .. } => "embedding",
             Kind::BatchNorm { .. } => "batch_norm",
             Kind::LayerNorm { .. } => "layer_norm",
             Kind::GroupNorm { .. } => "group_norm",
@@ -484,6 +504,20 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether it begins with an embedding.
+    pub fn embeds(&self) -> bool {
+        matches!(self.layers.first().map(|l| &l.kind), Some(Kind::Embedding { .. }))
+    }
+
+    /// The places of the input that hold codes of categories, in the order of their tables.
+    pub fn codes(&self) -> impl Iterator<Item = usize> {
+        let tables = match self.layers.first().map(|l| &l.kind) {
+            Some(Kind::Embedding { tables }) => &tables[..],
+            _ => &[],
+        };
+        tables.iter().map(|t| t.feature)
+    }
+
     /// A network from a JSON list of layers; those that lead to `outputs` are added.
     ///
     /// # Errors

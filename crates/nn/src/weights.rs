@@ -1,7 +1,7 @@
 //! Weights: their first values, and their exchange as safetensors under the names and in the order of PyTorch's
 //! `state_dict`, where a layer's name is that of its module: `3.weight` as (out, in / groups, row, column) for a
 //! convolution, (out, in, place) for one of a series and (out, in) for a dense layer, where an image counts channel by
-//! channel after a flatten; `3.bias`; `weight` and `bias` of norms, and `running_mean` and `running_var` of batch norms.
+//! channel after a flatten; `3.bias`; `0.1.weight` as (categories, values) for table 1 of an embedding; `weight` and `bias` of norms, and `running_mean` and `running_var` of batch norms.
 
 use crate::Error;
 use crate::network::Kind;
@@ -76,6 +76,19 @@ fn places(plan: &Plan) -> Vec<Place> {
                 let shape = || vec![input.shape.channels];
                 add("weight", shape(), at(norm.at), First::Constant(1.0));
                 add("bias", shape(), at(norm.at + norm.width), First::Constant(0.0));
+            }
+            Op::Embedding { tables, .. } => {
+                for (j, table) in tables.iter().enumerate() {
+                    let len = table.categories * table.dim;
+                    // Small beside numbers that were scaled: a category says nothing until it has learnt something.
+                    let first = First::Uniform(0.05, (i as u64) << 32 | j as u64);
+                    add(
+                        &format!("{j}.weight"),
+                        vec![table.categories, table.dim],
+                        (table.at..table.at + len).collect(),
+                        first,
+                    );
+                }
             }
             _ => {}
         }

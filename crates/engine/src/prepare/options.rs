@@ -271,6 +271,8 @@ impl Options {
             }
         };
         let native = self.input == Input::Native;
+        // Networks embed codes.
+        let codes = native || self.input == Input::Image;
         let auto_scale = match self.input {
             Input::Matrix { scale } => scale,
             Input::Native => false,
@@ -293,7 +295,7 @@ impl Options {
             "dummy" => CategoryPolicy::Dummy,
             "ordinal" => CategoryPolicy::Ordinal,
             "target" => CategoryPolicy::Target,
-            "native" if !native => {
+            "native" if !codes => {
                 return Err(bad("option \"categories\" is \"native\", which this algorithm does not know")
                     .hint("Use onehot, dummy, ordinal or target."));
             }

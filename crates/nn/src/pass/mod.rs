@@ -5,6 +5,7 @@
 //! caller between two ranges of nodes. Nothing is allocated here.
 
 mod conv;
+mod embedding;
 mod norm;
 mod pool;
 
@@ -183,6 +184,9 @@ impl Workspace {
         };
         match &node.op {
             Op::Conv(c) => conv::forward(cx, i, c, (from, x), (to, y), scratch)?,
+            Op::Embedding { numbers, tables } => {
+                embedding::forward((numbers, tables), cx.weights, (from, x), (to, y));
+            }
             Op::Pool { max, kernel, stride, before } => {
                 let window = pool::Window { max: *max, kernel: *kernel, stride: *stride, before: *before };
                 pool::forward(cx, window, (from, x), (to, y))?;
@@ -308,6 +312,12 @@ impl Workspace {
                 } else {
                     conv::weight_grads(cx, i, c, (from, x), (to, dy), sums.images, scratch)?;
                 }
+            }
+            if let Op::Embedding { numbers, tables } = &node.op {
+                let (from, to) = (node.inputs[0], i + 1);
+                let (x, dy) = (self.values(cx.plan, from, n), self.grads(cx.plan, to, n));
+                let (from, to) = (&cx.plan.tensors[from], &cx.plan.tensors[to]);
+                embedding::weight_grads((numbers, tables), (from, x), (to, dy), sums.images);
             }
         }
         Ok(())
@@ -440,6 +450,8 @@ impl Workspace {
             Op::GroupNorm { norm, over } => {
                 norm::backward(cx, norm, *over, (from, x), (to, dy), dx, sums)?;
             }
+            // It reads the network's input, whose gradient nobody wants.
+            Op::Embedding { .. } => return Ok(()),
             Op::Add => rows(dx, &mut |(_, _, dy, dx)| dx.copy_from_slice(dy)),
             Op::Concat => {
                 let (places, channels) = (from.places(), from.value.channels);

@@ -1,12 +1,13 @@
 //! Lowers a network's layers to nodes, shape by shape.
 
 use super::{
-    Conv, Grid, Line, MAX_LAYERS, MAX_VALUES, MAX_WEIGHTS, Node, Norm, Op, Over, Plan, Route, Tensor, Weights,
+    Conv, Grid, Line, MAX_LAYERS, MAX_VALUES, MAX_WEIGHTS, Node, Norm, Op, Over, Plan, Route, Table, Tensor,
+    Weights,
 };
 use crate::Error;
 use crate::kernels::BLOCK;
 use crate::kernels::activation::Activation;
-use crate::network::{Kind, Layer, Network, Padding, Pair, Shape};
+use crate::network::{self, Kind, Layer, Network, Padding, Pair, Shape};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -163,6 +164,7 @@ impl Builder {
                 self.conv(at, from, wanted)
             }
             Kind::Dense { units, bias } => self.dense(at, from, units, bias),
+            Kind::Embedding { tables } => self.embedding(at, from, &tables),
             Kind::MaxPool2d { kernel_size, stride, padding } => {
                 self.pool(at, from, true, kernel_size, stride.unwrap_or(kernel_size), padding)
             }
@@ -374,6 +376,43 @@ impl Builder {
         Ok((to, parameters))
     }
 
+    fn embedding(
+        &mut self,
+        at: &At,
+        from: usize,
+        wanted: &[network::Table],
+    ) -> Result<(usize, usize), Error> {
+        let shape = self.plan.tensors[from].shape;
+        if from != 0 || !shape.is_flat() {
+            return Err(at.bad("needs to be the first layer, and to get a row of numbers"));
+        }
+        let (mut tables, mut weights) = (vec![], 0usize);
+        for table in wanted {
+            let network::Table { feature, categories, dim } = *table;
+            if feature >= shape.channels || wanted.iter().filter(|t| t.feature == feature).count() > 1 {
+                let width = shape.channels;
+                return Err(at.bad(format!(
+                    "has a table of feature {feature}, expected each of 0 .. {width} once at most"
+                )));
+            }
+            let size = categories.checked_mul(dim).filter(|n| (1..=MAX_WEIGHTS).contains(n));
+            weights = size.and_then(|n| n.checked_add(weights)).unwrap_or(usize::MAX);
+            if size.is_none() || weights > MAX_WEIGHTS {
+                return Err(at.bad(format!(
+                    "has tables of {categories} categories by {dim}, expected 1 to {MAX_WEIGHTS} weights in all"
+                )));
+            }
+            tables.push(Table { feature, categories, dim, at: 0 });
+        }
+        let coded = |place: &u32| tables.iter().any(|t| t.feature == *place as usize);
+        let numbers: Vec<u32> = (0..shape.channels as u32).filter(|p| !coded(p)).collect();
+        let width = tables.iter().map(|t| t.dim).sum::<usize>() + numbers.len();
+        let parameters = tables.iter().map(|t| t.categories * t.dim).sum();
+        let op = Op::Embedding { numbers: Arc::new(numbers), tables: Arc::new(tables) };
+        let to = self.node(at, op, vec![from], Shape::flat(width), Some(padded(width)))?;
+        Ok((to, parameters))
+    }
+
     fn conv(&mut self, at: &At, from: usize, wanted: Wanted) -> Result<(usize, usize), Error> {
         let Wanted { filters, kernel, stride, padding, dilation, groups, bias } = wanted;
         let tensor = &self.plan.tensors[from];
@@ -482,7 +521,12 @@ impl Builder {
     fn check_weights(&self, at: &At, w: &Weights) -> Result<(), Error> {
         let len = w.k.checked_mul(w.blocks).and_then(|n| n.checked_mul(w.groups));
         let len = len.and_then(|n| n.checked_mul(BLOCK)).and_then(|n| n.checked_add(padded(w.outputs)));
-        let used: usize = self.plan.convolutions().map(|(_, c)| c.weights.len()).sum();
+        let mut used: usize = self.plan.convolutions().map(|(_, c)| c.weights.len()).sum();
+        for node in &self.plan.nodes {
+            if let Op::Embedding { tables, .. } = &node.op {
+                used += tables.iter().map(Table::len).sum::<usize>();
+            }
+        }
         if len.and_then(|n| n.checked_add(used)).is_none_or(|n| n > MAX_WEIGHTS) {
             return Err(at.bad(format!("takes the network over {MAX_WEIGHTS} weights")));
         }
@@ -505,9 +549,9 @@ impl Builder {
             return Err(at.bad(format!("gives {shape}, more than {MAX_VALUES} values")));
         }
         let grid = Grid::new(shape, channels);
-        let keeps = !matches!(op, Op::Conv(_) | Op::Concat);
+        let keeps = !matches!(op, Op::Conv(_) | Op::Concat | Op::Embedding { .. });
         let order = if keeps { first.order.clone() } else { None };
-        let weights = matches!(op, Op::Conv(_) | Op::BatchNorm { .. } | Op::GroupNorm { .. });
+        let weights = !op.is_plain();
         let trained = weights || inputs.iter().any(|i| self.plan.tensors[*i].trained);
         for input in &inputs {
             self.plan.tensors[*input].readers.push(self.plan.nodes.len());
@@ -531,6 +575,11 @@ impl Builder {
                 match (&mut node.op, stage) {
                     (Op::Conv(c), 0) if !c.late => (c.weights.at, at) = (at, at + c.weights.len()),
                     (Op::GroupNorm { norm, .. }, 0) => (norm.at, at) = (at, at + 2 * norm.width),
+                    (Op::Embedding { tables, .. }, 0) => {
+                        for table in Arc::make_mut(tables) {
+                            (table.at, at) = (at, at + table.len());
+                        }
+                    }
                     (Op::Conv(c), 1) if c.late => (c.weights.at, at) = (at, at + c.weights.len()),
                     (Op::BatchNorm { norm, .. }, 2) => (norm.at, at) = (at, at + 2 * norm.width),
                     (Op::BatchNorm { norm, running, .. }, 3) => (*running, at) = (at, at + 2 * norm.width),
@@ -560,6 +609,9 @@ impl Plan {
                 match &mut node.op {
                     Op::Conv(c) => self.frozen.push(c.weights.at..c.weights.bias().end),
                     Op::GroupNorm { norm, .. } => self.frozen.push(norm.at..norm.shift().end),
+                    Op::Embedding { tables, .. } => {
+                        self.frozen.extend(tables.iter().map(|t| t.at..t.at + t.len()));
+                    }
                     Op::BatchNorm { norm, frozen, .. } => {
                         *frozen = true;
                         self.frozen.push(norm.at..norm.shift().end);

@@ -280,6 +280,31 @@ pub enum Over {
     Groups(usize),
 }
 
+/// A table of an embedding.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// Where its codes lie in the input.
+    pub feature: usize,
+    /// Its rows.
+    pub categories: usize,
+    /// Values a row.
+    pub dim: usize,
+    /// Where it starts among the weights, row by row.
+    pub at: usize,
+}
+
+impl Table {
+    /// Weights with padding.
+    pub fn len(&self) -> usize {
+        (self.categories * self.dim).div_ceil(BLOCK) * BLOCK
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// One operation.
 #[derive(Debug, Clone)]
 pub enum Op {
@@ -327,10 +352,24 @@ pub enum Op {
         /// What over.
         over: Over,
     },
+    /// Rows of tables in the place of codes, after the numbers.
+    Embedding {
+        /// Where the numbers lie in the input.
+        numbers: Arc<Vec<u32>>,
+        /// The tables.
+        tables: Arc<Vec<Table>>,
+    },
     /// The sum of two tensors, and relu where the output says so.
     Add,
     /// The channels of several tensors, one after another, without the padding between them.
     Concat,
+}
+
+impl Op {
+    /// Whether it has no weights.
+    pub fn is_plain(&self) -> bool {
+        !matches!(self, Op::Conv(_) | Op::BatchNorm { .. } | Op::GroupNorm { .. } | Op::Embedding { .. })
+    }
 }
 
 /// An operation in its place.

@@ -373,6 +373,7 @@ fn begin(params: &Params, origin: Option<Origin>, total: &Partial, cx: &Cx) -> R
     let channels = plan.network.input.channels;
     let mut values = nn::weights::first(plan, cx.seed);
     let mut normal = Normal::new(&total.inputs, channels);
+    plan.network.codes().for_each(|feature| normal.leave(feature));
     if let Some(origin) = origin {
         let (_, left) = nn::weights::transfer(plan, &origin.weights, &mut values)?;
         if !left.is_empty() {

@@ -3,7 +3,7 @@
 use super::layer::UpTo;
 use super::params::Source;
 use crate::error::{Error, Kind, Result};
-use crate::schema::{Chunk, Schema, Task};
+use crate::schema::{Chunk, Feature, FeatureKind, Schema, Task};
 use nn::data::{Inputs, Normal};
 use nn::network::{Kind as Layer, Network, Pair, Shape};
 use nn::plan::Plan;
@@ -96,7 +96,12 @@ impl crate::learner::Model for Model {
         if !fits || self.classes != classes || !(self.target.0.is_finite() && self.target.1.is_finite()) {
             return Err(Error::corrupt("the network does not fit the columns of its model"));
         }
-        let outputs = self.ready()?.plan().outputs();
+        let plan = self.ready()?.plan();
+        let coded = |(i, f): (usize, &Feature)| (f.kind != FeatureKind::Numeric).then_some(i);
+        if !plan.network.codes().eq(schema.features.iter().enumerate().filter_map(coded)) {
+            return Err(Error::corrupt("the network does not embed the categories of its model"));
+        }
+        let outputs = plan.outputs();
         if outputs != classes.max(1) {
             let message = format!("the network has {outputs} outputs, expected {}", classes.max(1));
             return Err(Error::corrupt(message));
@@ -193,6 +198,11 @@ fn settings(layer: &Layer, name: &str) -> String {
         | Layer::AvgPool2d { kernel_size: k, .. }
         | Layer::DepthwiseConv2d { kernel_size: k, .. } => format!("{name} {k}"),
         Layer::Dense { units, .. } => format!("{name}, {units} units"),
+        Layer::Embedding { tables } => {
+            let tables: Vec<String> =
+                tables.iter().map(|t| format!("{} x {}", t.categories, t.dim)).collect();
+            format!("{name} {}", tables.join(", "))
+        }
         Layer::Dropout { rate } => format!("{name} {rate}"),
         _ => name.to_string(),
     }

@@ -3,9 +3,9 @@
 use super::validation::Stopping;
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
-use crate::schema::{Schema, Task};
+use crate::schema::{Feature, FeatureKind, Schema, Task};
 use nn::augment::Augment;
-use nn::network::{Network, Shape};
+use nn::network::{Kind as Layer, Network, Shape, Table};
 use nn::optimizer::{Optimizer, Schedule};
 use nn::plan::Plan;
 use nn::presets::preset;
@@ -27,8 +27,17 @@ pub(super) const PARAMS: &[Param] = &[
         "Layers as a JSON list, instead of an architecture: conv2d and conv1d (filters, kernel_size, stride, padding, \
          dilation, groups, bias), depthwise_conv2d, max_pool2d and avg_pool2d (kernel_size, stride, padding), \
          global_avg_pool, global_max_pool, flatten, dense (units, bias), batch_norm (momentum, epsilon), layer_norm, \
-         group_norm (groups), relu, leaky_relu (slope), gelu, silu, sigmoid, tanh, softmax, dropout (rate), residual \
+         group_norm (groups), embedding (first, for categories), relu, leaky_relu (slope), gelu, silu, sigmoid, tanh, softmax, dropout (rate), residual \
          (layers, shortcut), concat (branches). Any may have a name. The outputs are added.",
+    )
+    .optional(),
+    Param::int(
+        "embedding_dim",
+        16,
+        1,
+        4096,
+        "Numbers that each category becomes, with preprocess categories native; 1.6 times the 0.56th power of their count \
+         when left out.",
     )
     .optional(),
     Param::json(
@@ -155,7 +164,8 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
     let classes = if schema.task == Task::Regression { 0 } else { schema.classes };
     let (outputs, architecture) = (classes.max(1), values.text("architecture")?);
     let layers = values.json("layers")?;
-    let network = if layers.is_null() {
+    let tables = tables(values, schema)?;
+    let mut network = if layers.is_null() {
         if source == Source::Features && input.height * input.width == 1 && architecture != "mlp" {
             let message = format!(
                 "architecture \"{architecture}\" needs images, found {} numbers a row",
@@ -166,11 +176,22 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
                  for example '{\"shape\": [8, 8, 1]}'.",
             ));
         }
-        preset(architecture, input, values.float("dropout")? as f32, outputs)
-            .ok_or_else(|| Error::internal(format!("no architecture \"{architecture}\"")))?
+        let mut network = preset(architecture, input, values.float("dropout")? as f32, outputs)
+            .ok_or_else(|| Error::internal(format!("no architecture \"{architecture}\"")))?;
+        if !tables.is_empty() && architecture == "mlp" {
+            network.layers.insert(0, Layer::Embedding { tables: vec![] }.into());
+        }
+        network
     } else {
         Network::from_json(input, &layers.to_string(), outputs)?
     };
+    embed(&mut network, tables)?;
+    if network.embeds() && values.float("mixup")? > 0.0 {
+        let message = "parameter \"mixup\" of cnn mixes numbers, and the rows have codes of categories";
+        return Err(
+            Error::new(Kind::Parameter, message).hint("Leave mixup out, or encode categories otherwise.")
+        );
+    }
     let plan = Arc::new(Plan::with_frozen(&network, &names(values.json("freeze")?)?)?);
     let optimizer = match values.text("optimizer")? {
         "sgd" => {
@@ -233,6 +254,47 @@ fn loss(values: &Values, classes: usize) -> Result<Loss> {
                 .hint("Use cross_entropy or focal for classes, squared or huber for numbers."));
         }
     })
+}
+
+/// A table for each feature that is a category: a row a code, and one for values that have none.
+fn tables(values: &Values, schema: &Schema) -> Result<Vec<Table>> {
+    let dim = values.opt_count("embedding_dim")?;
+    let table = |(feature, of): (usize, &Feature)| match of.kind {
+        FeatureKind::Numeric => None,
+        FeatureKind::Category { levels } => {
+            let categories = levels as usize + 1;
+            // The rule of thumb of fastai's tabular learner.
+            let usual = || (1.6 * (categories as f64).powf(0.56)).round().clamp(1.0, 600.0) as usize;
+            Some(Table { feature, categories, dim: dim.unwrap_or_else(usual) })
+        }
+    };
+    Ok(schema.features.iter().enumerate().filter_map(table).collect())
+}
+
+/// Gives the network's embedding the tables that the rows need.
+fn embed(network: &mut Network, needed: Vec<Table>) -> Result<()> {
+    match network.layers.first_mut().map(|l| &mut l.kind) {
+        Some(Layer::Embedding { tables }) if tables.is_empty() && !needed.is_empty() => *tables = needed,
+        Some(Layer::Embedding { .. }) if needed.is_empty() => {
+            let message = "the layers of cnn begin with an embedding, and no feature is a category";
+            return Err(Error::new(Kind::Parameter, message)
+                .hint("Leave text as categories: preprocess => '{\"categories\": \"native\"}'."));
+        }
+        Some(Layer::Embedding { .. }) => {
+            let message =
+                "an embedding of cnn gives its tables, which are those of the categories of the rows";
+            return Err(Error::new(Kind::Parameter, message).hint("Write {\"type\": \"embedding\"} alone."));
+        }
+        _ if needed.is_empty() => {}
+        _ => {
+            let message =
+                "the rows have codes of categories, and the network does not begin with an embedding";
+            return Err(Error::new(Kind::Parameter, message).hint(
+                "Use architecture mlp, put {\"type\": \"embedding\"} before the layers, or encode categories otherwise.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Layers by name.
