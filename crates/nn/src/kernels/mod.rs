@@ -72,10 +72,14 @@ enum Kind {
 }
 
 impl Isa {
-    /// The best kind that this CPU runs.
+    /// The best kind that this CPU runs, or of those the one that the environment names: `DAMSON_ISA=avx2`, to compare.
     pub fn detect() -> Isa {
         static FOUND: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
-        *FOUND.get_or_init(|| Isa::available()[0])
+        *FOUND.get_or_init(|| {
+            let (asked, known) = (std::env::var("DAMSON_ISA"), Isa::available());
+            let named = asked.ok().and_then(|asked| known.iter().find(|i| i.name() == asked).copied());
+            named.unwrap_or(known[0])
+        })
     }
 
     /// All kinds that this CPU runs, the best first.
