@@ -232,6 +232,10 @@ pub trait Model: Send + Sync + 'static {
     /// probabilities of the classes (in `0 ..= 1`, summing to 1). Takes no memory a row: batches of one are the
     /// common case.
     fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()>;
+    /// Whether a block of many rows takes far less time a row than blocks of one do, on several threads above all.
+    fn gains_from_batches(&self) -> bool {
+        false
+    }
     /// Refuses a model that does not fit its schema, so that `score` can rely on every index. Called after each
     /// load: the bytes may be hostile.
     fn validate(&self, schema: &Schema) -> Result<()>;

@@ -10,7 +10,7 @@
 //! - [`groups`]: one model a group of rows, as one model.
 //! - [`fold`]: the same training through a server's aggregate.
 //! - [`collect`]: rows one at a time, trained on at the end.
-//! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`metrics`]: how good it is;
+//! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`batch`]: many rows at once; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
 //! - [`weights`]: those of networks, for other tools.
 //! - [`lineage`]: what a training was made of; [`survey`]: the part of it that is found while rows come in.
@@ -25,6 +25,7 @@
 
 pub mod algorithms;
 pub mod artifact;
+pub mod batch;
 pub mod canary;
 pub mod checkpoint;
 pub mod collect;

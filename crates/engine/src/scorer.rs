@@ -38,6 +38,8 @@ pub struct Row {
     route: Route,
     /// As `Chunk::group`: the number of the model, for a model with groups.
     pub(crate) group: Vec<u64>,
+    /// The stored image, where it is kept rather than decoded.
+    pub(crate) kept: Option<Vec<u8>>,
 }
 
 impl Scorer {
@@ -137,7 +139,20 @@ impl Scorer {
             out: vec![0.0; self.outputs()],
             route: self.router.as_ref().map(Route::new).unwrap_or_default(),
             group: self.router.iter().map(|_| NOWHERE).collect(),
+            kept: None,
         }
+    }
+
+    /// A new scratch row for a [`Batch`](crate::batch::Batch), which decodes images itself, on its threads. It cannot be
+    /// scored.
+    pub fn row_to_keep(&self) -> Row {
+        let whole = self.prepared.image().is_some() && self.prepared.inputs.len() == 1;
+        Row { kept: whole.then(Vec::new), ..self.row() }
+    }
+
+    /// Whether many rows are scored so much faster at once that it pays to collect them.
+    pub fn gains_from_batches(&self) -> bool {
+        self.model.gains_from_batches()
     }
 
     /// Sets one input of a row. Every input must be set before each `score`.
@@ -148,7 +163,14 @@ impl Scorer {
     pub fn set(&self, row: &mut Row, input: usize, value: Value) -> Result<()> {
         match &self.router {
             Some(router) if input < self.card.group_by => row.route.set(router, input, value),
-            _ => self.prepared.put(input - self.card.group_by, value, &mut row.x, &mut row.image),
+            _ => match (&mut row.kept, value) {
+                (Some(kept), Value::Bytes(bytes)) => {
+                    kept.clear();
+                    kept.extend_from_slice(bytes);
+                    Ok(())
+                }
+                _ => self.prepared.put(input - self.card.group_by, value, &mut row.x, &mut row.image),
+            },
         }
     }
 

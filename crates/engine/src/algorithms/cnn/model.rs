@@ -85,6 +85,10 @@ impl crate::learner::Model for Model {
         Ok(())
     }
 
+    fn gains_from_batches(&self) -> bool {
+        true
+    }
+
     fn validate(&self, schema: &Schema) -> Result<()> {
         let fits = match self.source {
             Source::Images => schema.image.is_some_and(|i| {
