@@ -24,7 +24,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let output = output.map_err(|e| format!("could not run {pg_config}: {e}; set PGRX_PG_CONFIG_PATH"))?;
     let include = PathBuf::from(String::from_utf8(output.stdout)?.trim());
     cc::Build::new()
-        .files(["src/pg/shim.c", "src/pg/reads.c", "src/worker/wake.c"])
+        .files([
+            "src/pg/shim.c",
+            "src/pg/reads.c",
+            "src/pg/batch_calls.c",
+            "src/pg/batch_hooks.c",
+            "src/pg/batch_layers.c",
+            "src/pg/batch_node.c",
+            "src/pg/batch_plan.c",
+            "src/worker/wake.c",
+        ])
         .include(include)
         .opt_level(2)
         .warnings(false)

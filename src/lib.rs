@@ -25,6 +25,7 @@ pub mod worker;
 pub extern "C-unwind" fn _PG_init() {
     pg::guard::watch();
     pg::settings::register();
+    pg::batching::register();
     pg::work::forbid_global_pool();
     worker::register();
 }

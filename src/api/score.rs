@@ -3,9 +3,16 @@
 
 pgrx::extension_sql!(
     r#"
+CREATE FUNCTION damson_catalog.scoring_support(internal)
+RETURNS internal
+LANGUAGE c STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'damson_scoring_support';
+COMMENT ON FUNCTION damson_catalog.scoring_support(internal) IS
+'Loads the library while the first query that scores is planned, so that its rows are scored in batches';
+
 CREATE FUNCTION damson.predict(model text, VARIADIC features "any")
 RETURNS double precision
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_predict';
 COMMENT ON FUNCTION damson.predict(text, VARIADIC "any") IS
 'The value that a regression predicts for a row, or the number of its cluster.
@@ -17,7 +24,7 @@ Example: SELECT h.id, damson.predict(''price'', h) FROM homes h;';
 
 CREATE FUNCTION damson.classify(model text, VARIADIC features "any")
 RETURNS text
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_classify';
 COMMENT ON FUNCTION damson.classify(text, VARIADIC "any") IS
 'The class that a row is decided to be of.
@@ -27,7 +34,7 @@ Example: SELECT c.id, damson.classify(''churn'', c) FROM customers c;';
 
 CREATE FUNCTION damson.predict_lower(model text, VARIADIC features "any")
 RETURNS double precision
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_predict_lower';
 COMMENT ON FUNCTION damson.predict_lower(text, VARIADIC "any") IS
 'The lower end of the interval that holds a regression''s true value in the share of cases that conformal asked for.
@@ -36,7 +43,7 @@ Example: SELECT h.id, damson.predict_lower(''price'', h), damson.predict_upper('
 
 CREATE FUNCTION damson.predict_upper(model text, VARIADIC features "any")
 RETURNS double precision
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_predict_upper';
 COMMENT ON FUNCTION damson.predict_upper(text, VARIADIC "any") IS
 'The upper end of the interval that holds a regression''s true value in the share of cases that conformal asked for.
@@ -45,7 +52,7 @@ Example: SELECT h.id FROM homes h WHERE h.price > damson.predict_upper(''price''
 
 CREATE FUNCTION damson.prediction_set(model text, VARIADIC features "any")
 RETURNS text[]
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_prediction_set';
 COMMENT ON FUNCTION damson.prediction_set(text, VARIADIC "any") IS
 'The classes that a row may be of: the set holds the true one in the share of cases that conformal asked for.
@@ -55,7 +62,7 @@ Example: SELECT c.id FROM customers c WHERE ''yes'' = ANY (damson.prediction_set
 
 CREATE FUNCTION damson.probability(model text, class text, VARIADIC features "any")
 RETURNS double precision
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_probability';
 COMMENT ON FUNCTION damson.probability(text, text, VARIADIC "any") IS
 'The probability that a row is of a class, between 0 and 1.
@@ -64,7 +71,7 @@ Example: SELECT c.id, damson.probability(''churn'', ''yes'', c) FROM customers c
 
 CREATE FUNCTION damson.probabilities(model text, VARIADIC features "any")
 RETURNS jsonb
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_probabilities';
 COMMENT ON FUNCTION damson.probabilities(text, VARIADIC "any") IS
 'The probabilities of all classes of a row, as an object with a key for each class.
@@ -72,7 +79,7 @@ Example: SELECT c.id, damson.probabilities(''churn'', c) FROM customers c;';
 
 CREATE FUNCTION damson.explain(model text, VARIADIC features "any")
 RETURNS jsonb
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_explain';
 COMMENT ON FUNCTION damson.explain(text, VARIADIC "any") IS
 'Why a row gets its score: what each column added to it, exactly.
@@ -86,7 +93,7 @@ Example: SELECT c.id, damson.explain(''churn'', c)->''contributions'' FROM custo
 
 CREATE FUNCTION damson.embed(model text, VARIADIC features "any")
 RETURNS real[]
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_embed';
 COMMENT ON FUNCTION damson.embed(text, VARIADIC "any") IS
 'The numbers that a model without a target makes of a row, such as its principal components.

@@ -4,7 +4,8 @@
 //! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `store` and `columns`
 //!   keep them, `reader` knows their types.
 //! - [`reads`]: which columns a query reads, and where they go.
-//! - [`scoring`]: the functions that score, once a row; `bind` gives them the features.
+//! - [`scoring`]: the functions that score, once a row; `bind` gives them the features. [`batching`]: many rows at once,
+//!   by a node in the plan.
 //! - [`evaluation`]: rows with true answers, scored.
 //! - [`monitoring`]: what a monitor does when it runs.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
@@ -18,6 +19,7 @@
 //! - [`planner`]: the server's statistics of a relation.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
+pub mod batching;
 mod bind;
 pub mod change;
 pub mod checkpoints;

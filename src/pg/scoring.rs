@@ -1,5 +1,5 @@
 //! The scoring functions as the server calls them: once a row, `(model text, [class text,] VARIADIC "any")`.
-//! `src/api/score.rs` declares them in SQL.
+//! `src/api/score.rs` declares them in SQL. [`super::batching`] calls them for many rows at once.
 //!
 //! pgrx's own wrappers would unpack every argument for each row. These read the server's call structure in
 //! place and keep all that does not change from row to row in the call site's `fn_extra`: the model, what it is bound
@@ -23,6 +23,7 @@ use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 use serde_json::json;
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::rc::Rc;
 
 /// Models that one call site keeps at hand, for queries that name the model by a column.
@@ -30,7 +31,7 @@ const AT_HAND: usize = 64;
 
 /// What a function makes of the scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Verb {
+pub(super) enum Verb {
     Predict,
     Classify,
     Probability,
@@ -101,6 +102,8 @@ struct Site {
     current: usize,
     shape: Shape,
     scratch: Scratch,
+    /// Whether rows are collected to be scored in batches.
+    batched: bool,
 }
 
 /// A model with what its inputs are bound to.
@@ -144,7 +147,10 @@ unsafe fn text<'a>(datum: Datum) -> &'a [u8] {
 ///
 /// SAFETY: the structure of a call of a scoring function.
 #[inline(always)]
-unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Scorer, &'a mut Row, usize)>> {
+pub(super) unsafe fn set<'a>(
+    fcinfo: FunctionCallInfo,
+    verb: Verb,
+) -> Result<Option<(&'a Scorer, &'a mut Row, usize)>> {
     // SAFETY: `fn_extra` is ours, and the function's own call is the only one that uses it.
     unsafe {
         let first = verb.first();
@@ -155,7 +161,7 @@ unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Sc
         }
         let mut site = (*(*fcinfo).flinfo).fn_extra.cast::<Site>();
         if site.is_null() {
-            site = new_site(fcinfo, first);
+            site = new_site(fcinfo, first, false);
         }
         let site = &mut *site;
         if site.form != Form::Scalars && argument(fcinfo, first).1 {
@@ -227,7 +233,7 @@ unsafe fn set<'a>(fcinfo: FunctionCallInfo, verb: Verb) -> Result<Option<(&'a Sc
 
 /// SAFETY: as for `set`.
 #[cold]
-unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
+unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize, batched: bool) -> *mut Site {
     // SAFETY: the site lives in the context that `fn_extra` lives in, and is dropped with it.
     unsafe {
         let function = (*fcinfo).flinfo;
@@ -244,6 +250,7 @@ unsafe fn new_site(fcinfo: FunctionCallInfo, first: usize) -> *mut Site {
             current: 0,
             shape: Shape::NONE,
             scratch: Scratch::new(),
+            batched,
         };
         let site = PgMemoryContexts::For((*function).fn_mcxt).leak_and_drop_on_delete(site);
         (*function).fn_extra = site.cast();
@@ -290,7 +297,7 @@ impl Site {
             vec![]
         };
         let numbers = bind::all_numbers(&sources);
-        let row = resolved.scorer.row();
+        let row = if self.batched { resolved.scorer.row_to_keep() } else { resolved.scorer.row() };
         let class = (vec![], usize::MAX);
         // Named models are kept by the session's cache too, those given as text only here.
         let bytes = if resolved.version == 0 || by_layer { resolved.scorer.bytes() as u64 } else { 0 };
@@ -350,18 +357,13 @@ fn explanation(card: &Card, found: &Explanation) -> Jsonb {
     Jsonb(document.to_string())
 }
 
-fn interval(scorer: &Scorer, row: &mut Row) -> Result<(f64, f64)> {
-    let score = scorer.score(row)?[0];
-    scorer.interval(score).ok_or_else(not_conformal)
-}
-
-fn embedding(scorer: &Scorer, row: &mut Row) -> Result<Datum> {
-    Ok(Float4Array(scorer.score(row)?.iter().map(|v| *v as f32).collect()).write())
+fn interval(scorer: &Scorer, scores: &[f64]) -> Result<(f64, f64)> {
+    scorer.interval(scores[0]).ok_or_else(not_conformal)
 }
 
 /// `{label, ...}`.
-fn prediction_set(scorer: &Scorer, row: &mut Row) -> Result<Datum> {
-    let within = scorer.set_of(scorer.score(row)?).ok_or_else(not_conformal)?;
+fn prediction_set(scorer: &Scorer, scores: &[f64]) -> Result<Datum> {
+    let within = scorer.set_of(scores).ok_or_else(not_conformal)?;
     Ok(TextArray(within.map(|class| Some(scorer.card().classes[class].clone())).collect()).write())
 }
 
@@ -394,12 +396,68 @@ unsafe fn answer(
     }
 }
 
+/// What a function answers of a row's scores; `class` is the number of the class asked for.
+#[inline(always)]
+pub(super) fn make(verb: Verb, scorer: &Scorer, scores: &[f64], class: usize) -> Result<Datum> {
+    Ok(match verb {
+        Verb::Predict => float8(scores[0]),
+        Verb::Classify => datum::text(&scorer.card().classes[scorer.decide(scores)]),
+        Verb::Probability => float8(scores[class]),
+        Verb::Probabilities => probabilities(scorer.card(), scores).write(),
+        Verb::Lower => float8(interval(scorer, scores)?.0),
+        Verb::Upper => float8(interval(scorer, scores)?.1),
+        Verb::Set => prediction_set(scorer, scores)?,
+        Verb::Embed | Verb::Layer => Float4Array(scores.iter().map(|v| *v as f32).collect()).write(),
+        Verb::Explain => return Err(Error::internal("an explanation is not made of scores")),
+    })
+}
+
+/// What a C function does, where that is made of scores.
+pub(super) fn verb_of(address: *const c_void) -> Option<Verb> {
+    let found = SERVED.iter().find(|(function, _)| *function as *const c_void == address);
+    found.map(|(_, verb)| *verb).filter(|verb| *verb != Verb::Explain)
+}
+
+/// Makes a call ready to collect rows, by [`set`]; gives what it does with their scores.
+///
+/// # Safety
+/// The structure of a call of a function that `verb_of` knows, before its first row.
+#[cold]
+pub(super) unsafe fn begin(fcinfo: FunctionCallInfo) -> Verb {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let address = (*(*fcinfo).flinfo).fn_addr.map_or(std::ptr::null(), |f| f as *const c_void);
+        let verb = verb_of(address).unwrap_or(Verb::Predict);
+        new_site(fcinfo, verb.first(), true);
+        verb
+    }
+}
+
+/// The model of the row that was set last.
+///
+/// # Safety
+/// The structure of a call whose row was set.
+#[cold]
+pub(super) unsafe fn current(fcinfo: FunctionCallInfo) -> Rc<Resolved> {
+    // SAFETY: `set` has made the site.
+    unsafe {
+        let site = &*(*(*fcinfo).flinfo).fn_extra.cast::<Site>();
+        site.models[site.current].resolved.clone()
+    }
+}
+
 fn float8(x: f64) -> Datum {
     Datum::from(x.to_bits())
 }
 
+/// A function that the server calls.
+type Called = unsafe extern "C-unwind" fn(FunctionCallInfo) -> Datum;
+
 macro_rules! scoring_function {
-    ($(#[$doc:meta] $name:ident, $info:ident, $verb:expr, $make:expr;)*) => { $(
+    ($(#[$doc:meta] $name:ident, $info:ident, $verb:expr, $make:expr;)*) => {
+        /// The functions.
+        const SERVED: [(Called, Verb); [$($verb),*].len()] = [$(($name, $verb)),*];
+        $(
         /// Tells the server how the function is called.
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
@@ -417,39 +475,37 @@ macro_rules! scoring_function {
             // SAFETY: the server's call.
             unsafe { answer(fcinfo, $verb, $make) }
         }
-    )* };
+        )*
+    };
+}
+
+/// What a row's scores are made of and by.
+macro_rules! scored {
+    ($verb:expr) => {
+        |scorer, row, class| make($verb, scorer, scorer.score(row)?, class)
+    };
 }
 
 scoring_function! {
     /// `damson.predict`.
-    damson_predict, pg_finfo_damson_predict, Verb::Predict,
-        |scorer, row, _| Ok(float8(scorer.score(row)?[0]));
+    damson_predict, pg_finfo_damson_predict, Verb::Predict, scored!(Verb::Predict);
     /// `damson.classify`.
-    damson_classify, pg_finfo_damson_classify, Verb::Classify,
-        |scorer, row, _| Ok(datum::text(&scorer.card().classes[{
-            let scores = scorer.score(row)?;
-            scorer.decide(scores)
-        }]));
+    damson_classify, pg_finfo_damson_classify, Verb::Classify, scored!(Verb::Classify);
     /// `damson.probability`.
-    damson_probability, pg_finfo_damson_probability, Verb::Probability,
-        |scorer, row, class| Ok(float8(scorer.score(row)?[class]));
+    damson_probability, pg_finfo_damson_probability, Verb::Probability, scored!(Verb::Probability);
     /// `damson.probabilities`.
-    damson_probabilities, pg_finfo_damson_probabilities, Verb::Probabilities,
-        |scorer, row, _| Ok(probabilities(scorer.card(), scorer.score(row)?).write());
+    damson_probabilities, pg_finfo_damson_probabilities, Verb::Probabilities, scored!(Verb::Probabilities);
     /// `damson.predict_lower`.
-    damson_predict_lower, pg_finfo_damson_predict_lower, Verb::Lower,
-        |scorer, row, _| Ok(float8(interval(scorer, row)?.0));
+    damson_predict_lower, pg_finfo_damson_predict_lower, Verb::Lower, scored!(Verb::Lower);
     /// `damson.predict_upper`.
-    damson_predict_upper, pg_finfo_damson_predict_upper, Verb::Upper,
-        |scorer, row, _| Ok(float8(interval(scorer, row)?.1));
+    damson_predict_upper, pg_finfo_damson_predict_upper, Verb::Upper, scored!(Verb::Upper);
     /// `damson.prediction_set`.
-    damson_prediction_set, pg_finfo_damson_prediction_set, Verb::Set,
-        |scorer, row, _| prediction_set(scorer, row);
+    damson_prediction_set, pg_finfo_damson_prediction_set, Verb::Set, scored!(Verb::Set);
     /// `damson.explain`.
     damson_explain, pg_finfo_damson_explain, Verb::Explain,
         |scorer, row, _| Ok(explanation(scorer.card(), &scorer.explain(row)?).write());
     /// `damson.embed`.
-    damson_embed, pg_finfo_damson_embed, Verb::Embed, |scorer, row, _| embedding(scorer, row);
+    damson_embed, pg_finfo_damson_embed, Verb::Embed, scored!(Verb::Embed);
     /// `damson.embed_layer`.
-    damson_embed_layer, pg_finfo_damson_embed_layer, Verb::Layer, |scorer, row, _| embedding(scorer, row);
+    damson_embed_layer, pg_finfo_damson_embed_layer, Verb::Layer, scored!(Verb::Layer);
 }

@@ -13,6 +13,7 @@ static KEEP_JOBS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static CHECKPOINT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
 static CHECKPOINT_SPACE: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 static KEEP_CHECKPOINTS: GucSetting<i32> = GucSetting::<i32>::new(7);
+static BATCH_SCORING: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROTECT_SOURCES: GucSetting<Protection> = GucSetting::<Protection>::new(Protection::Warn);
 
@@ -55,8 +56,8 @@ impl Runner {
 pub fn register() {
     GucRegistry::define_int_guc(
         c"damson.threads",
-        c"Threads that a training may use; 0 means all cores.",
-        c"The result of a training does not depend on it.",
+        c"Threads that a training may use, or a query that scores in batches; 0 means all cores.",
+        c"No result depends on it.",
         &THREADS,
         0,
         1024,
@@ -88,6 +89,14 @@ pub fn register() {
         c"Where trainings run: threads, or aggregate.",
         c"threads reads the rows once into memory; aggregate leaves them where they lie and reads them every round.",
         &RUNNER,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"damson.batch_scoring",
+        c"Whether queries score many rows at once.",
+        c"For models that are faster so, such as networks, a node of the plan collects rows; EXPLAIN shows it. The scores are the same.",
+        &BATCH_SCORING,
         GucContext::Userset,
         GucFlags::default(),
     );
@@ -193,6 +202,11 @@ pub fn max_memory() -> u64 {
 /// `damson.cache_memory` in bytes.
 pub fn cache_memory() -> u64 {
     CACHE_MEMORY.get() as u64 * 1024
+}
+
+/// `damson.batch_scoring`.
+pub fn batch_scoring() -> bool {
+    BATCH_SCORING.get()
 }
 
 /// `damson.progress`.

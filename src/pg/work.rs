@@ -90,7 +90,15 @@ impl Crew {
     /// `Code::NoWorker` when threads cannot be had.
     pub fn start() -> Result<Crew> {
         return_large_blocks();
-        Ok(Crew(Pool::start(settings::threads())?))
+        Crew::of(settings::threads())
+    }
+
+    /// Starts so many threads.
+    ///
+    /// # Errors
+    /// As for `start`.
+    pub fn of(threads: usize) -> Result<Crew> {
+        Ok(Crew(Pool::start(threads)?))
     }
 
     /// As the function [`run`], on these threads.
@@ -103,11 +111,31 @@ impl Crew {
         seed: u64,
         job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
     ) -> Result<Finished<T>> {
+        self.watched(Display::new(title, settings::progress()), seed, job)
+    }
+
+    /// The same for work that shows no progress: short pieces of a query's own work.
+    ///
+    /// # Errors
+    /// As for `run`.
+    pub fn run_unseen<T: Send>(
+        &self,
+        seed: u64,
+        job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
+    ) -> Result<T> {
+        Ok(self.watched(Display::new(Title { verb: "", object: "" }, false), seed, job)?.value)
+    }
+
+    fn watched<T: Send>(
+        &self,
+        mut display: Display,
+        seed: u64,
+        job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
+    ) -> Result<Finished<T>> {
         let pool = &self.0;
         let stop = AtomicBool::new(false);
         let watch = Watch::default();
         let (sender, receiver) = sync_channel(1);
-        let mut display = Display::new(title);
         let outcome = pool.rayon()?.in_place_scope(|scope| {
             let (stop, watch) = (&stop, &watch);
             scope.spawn(move |_| {
@@ -330,16 +358,10 @@ struct Display<'a> {
 }
 
 impl<'a> Display<'a> {
-    fn new(title: Title<'a>) -> Self {
+    fn new(title: Title<'a>, on: bool) -> Self {
         let now = Instant::now();
-        let display = Display {
-            title,
-            shown: None,
-            noticed: None,
-            status_at: now,
-            notice_at: now + FIRST_NOTICE,
-            on: settings::progress(),
-        };
+        let display =
+            Display { title, shown: None, noticed: None, status_at: now, notice_at: now + FIRST_NOTICE, on };
         if display.on {
             report_status(&display.status(None));
         }
