@@ -127,3 +127,25 @@ def test_a_standby_scores_by_functions_and_shows_what_monitors_saw(db, standby):
                       "SELECT damson.create_scorer('m')", "SELECT damson.create_scored_view('v', 'm', 'scored')"]:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             there.execute(statement)
+
+
+def test_a_standby_scores_in_batches(db, standby):
+    """And a plan that is kept there is made anew when a network's alias becomes that of a line."""
+    db.execute("SET damson.progress = off")
+    db.execute("CREATE TABLE x AS SELECT i::float8 AS x, i::float8 AS y FROM generate_series(1, 300) i")
+    train = "SELECT version FROM damson.train('m', 'x', target => 'y', algorithm => %s, split => 'none', params => %s)"
+    one(db, train, "cnn", '{"architecture": "mlp", "epochs": 1}')
+    one(db, train, "linear", "{}")
+    expected = one(db, "SELECT sum(damson.predict('m', x)) FROM x")
+    there = standby()
+    wait_for(lambda: one(there, "SELECT count(*) FROM damson.versions") == 2, "the standby to catch up")
+    there.execute("PREPARE ask AS SELECT sum(damson.predict('m', x)) FROM x")
+
+    def batched():
+        return any("Damson Batch" in row[0] for row in there.execute("EXPLAIN EXECUTE ask"))
+
+    assert batched()
+    assert one(there, "EXECUTE ask") == expected
+    db.execute("CALL damson.deploy('m', version => 2)")
+    wait_for(lambda: not batched(), "the plan to be made anew")
+    assert round(one(there, "EXECUTE ask")) == 45150

@@ -1,8 +1,10 @@
-//! `bench_read`, for `make bench` alone (feature `bench`): what reading costs, and what it could not cost less.
+//! For `make bench` alone (feature `bench`). `bench_read`: what reading costs, and what it could not cost less.
+//! `bench_score`: what scoring costs the engine.
 
 use crate::pg::datum::Text;
 use crate::pg::error::{Error, answer};
 use crate::pg::query::{self, Wanted};
+use crate::pg::work;
 use engine::Kind;
 use pgrx::prelude::*;
 
@@ -15,5 +17,24 @@ fn bench_read(source: Text, what: Text) -> i64 {
         "deform" => query::count(&source, true),
         "scan" => query::count(&source, false),
         other => Err(Error::new(Kind::Parameter, format!("cannot read as {other}"))),
+    })
+}
+
+/// Reads a source and scores it by the engine, in batches on all threads: the milliseconds of the scoring alone.
+/// `bench/batch.py` declares it.
+#[pg_extern(sql = false)]
+fn bench_score(source: Text, model: Text) -> f64 {
+    answer(|| {
+        let resolved = crate::catalog::resolve(&model)?;
+        let scorer = &*resolved.scorer;
+        let frame = query::read(&source, Wanted::All, u64::MAX)?;
+        let title = work::Title { verb: "score", object: &resolved.model };
+        let scored = work::run(title, 0, |cx| {
+            let started = std::time::Instant::now();
+            let rows: Vec<u32> = (0..frame.rows as u32).collect();
+            scorer.score_rows(&frame, &rows, cx)?;
+            Ok(started.elapsed())
+        })?;
+        Ok(scored.value.as_secs_f64() * 1e3)
     })
 }
