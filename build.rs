@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("cargo:rustc-env=DAMSON_SQL_STAMP={}", stamp::of(Path::new("."))?);
     println!("cargo:rerun-if-changed=src/worker/wake.c");
+    println!("cargo:rerun-if-changed=src/worker/device.c");
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
     // The same variable tells pgrx which server to bind to.
     let pg_config = std::env::var("PGRX_PG_CONFIG_PATH").unwrap_or_else(|_| "pg_config".into());
@@ -33,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "src/pg/batch_node.c",
             "src/pg/batch_plan.c",
             "src/worker/wake.c",
+            "src/worker/device.c",
         ])
         .include(include)
         .opt_level(2)

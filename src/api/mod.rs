@@ -17,6 +17,7 @@ mod correlation;
 mod data_quality;
 mod deploy;
 mod describe;
+mod devices;
 mod drift;
 mod drift_between;
 mod drift_quick;

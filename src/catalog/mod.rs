@@ -71,6 +71,7 @@ pgrx::extension_sql_file!("../../sql/drift.sql", name = "drift", requires = ["ca
 pgrx::extension_sql_file!("../../sql/deployment.sql", name = "deployment", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/report.sql", name = "report", requires = ["catalog"]);
 pgrx::extension_sql_file!("../../sql/monitors.sql", name = "monitors", requires = ["drift", "jobs"]);
+pgrx::extension_sql_file!("../../sql/devices.sql", name = "devices", requires = ["catalog"]);
 pgrx::extension_sql_file!("../../sql/scorers.sql", name = "scorers", requires = ["views"]);
 pgrx::extension_sql_file!("../../sql/sample.sql", name = "sample", requires = ["catalog"]);
 

@@ -22,6 +22,7 @@ use crate::pg::role::current_user;
 use crate::pg::row::Place;
 use crate::pg::spi::Row;
 use crate::pg::{change, settings};
+use crate::worker::device::client;
 use engine::Kind;
 use engine::artifact::{TEXT_PREFIX, from_text};
 use engine::moment::Moment;
@@ -273,6 +274,7 @@ pub(super) fn of_text(e: engine::Error) -> Error {
 
 fn load(found: &Found) -> Result<Rc<Scorer>> {
     let scorer = Rc::new(Scorer::load(&found.artifact()?)?);
+    client::attach(&scorer, found.id, found.size, &found.sha256);
     cache::put(&found.sha256, &scorer, settings::cache_memory());
     Ok(scorer)
 }

@@ -242,7 +242,7 @@ pub(super) fn insert_artifact(version: i64, artifact: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// `Kind::Corrupt` when they are not those that were stored.
-pub(super) fn artifact(version: i64, size: i64, sha256: &str) -> Result<Vec<u8>> {
+pub fn artifact(version: i64, size: i64, sha256: &str) -> Result<Vec<u8>> {
     let sql = "SELECT c.bytes FROM damson_catalog.artifacts c WHERE c.version = $1 AND c.chunk = $2";
     let mut bytes: Vec<u8> = vec![];
     for number in 0i32.. {

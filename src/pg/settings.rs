@@ -15,6 +15,10 @@ static CHECKPOINT_SPACE: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 static KEEP_CHECKPOINTS: GucSetting<i32> = GucSetting::<i32>::new(7);
 static BATCH_SCORING: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROGRESS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static DEVICE: GucSetting<Device> = GucSetting::<Device>::new(Device::Auto);
+static DEVICE_LATENCY: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static DEVICE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
+static DEVICE_IDLE: GucSetting<i32> = GucSetting::<i32>::new(60);
 static PROTECT_SOURCES: GucSetting<Protection> = GucSetting::<Protection>::new(Protection::Warn);
 
 /// Where trainings run.
@@ -26,6 +30,24 @@ pub enum Runner {
     /// In an aggregate over the source, which the server may run in parallel, or on the segments of a cluster.
     #[name = c"aggregate"]
     Aggregate,
+}
+
+/// Where networks score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, pgrx::PostgresGucEnum)]
+pub enum Device {
+    /// On a GPU where the machine has one.
+    #[name = c"auto"]
+    Auto,
+    /// In the session.
+    #[name = c"cpu"]
+    Cpu,
+    /// On a GPU, with a warning where that cannot be.
+    #[name = c"cuda"]
+    Cuda,
+    /// In the device's worker, but by the CPU: what the tests of the worker's queue run on. Users are not told.
+    #[name = c"software"]
+    #[hidden = true]
+    Software,
 }
 
 /// What happens to commands that break the source of a deployed model.
@@ -176,6 +198,44 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"damson.device",
+        c"Where networks score: auto, cpu, or cuda.",
+        c"auto takes a GPU where the machine has one; cuda warns where none can be had. Both then go on with the CPU.",
+        &DEVICE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"damson.device_latency",
+        c"Microseconds that a row may wait for rows of other sessions, to be scored with them.",
+        c"Sessions that are alone do not wait.",
+        &DEVICE_LATENCY,
+        0,
+        1_000_000,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"damson.device_memory",
+        c"Memory of a device that the models of a database may take.",
+        c"The least recently used models leave first; one that needs more is scored by the CPU.",
+        &DEVICE_MEMORY,
+        1 << 10,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"damson.device_idle",
+        c"Seconds without work after which a device is given back and its worker ends.",
+        c"The next network that scores starts another one.",
+        &DEVICE_IDLE,
+        1,
+        86_400,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
     // A misspelt name under our prefix is an error (PostgreSQL 15 and later) or a warning, not a silent placeholder.
     // SAFETY: a constant string, on the main thread.
     unsafe {
@@ -252,4 +312,24 @@ pub fn checkpoint_space() -> u64 {
 /// `damson.keep_checkpoints` in days.
 pub fn keep_checkpoints() -> i32 {
     KEEP_CHECKPOINTS.get()
+}
+
+/// `damson.device`.
+pub fn device() -> Device {
+    DEVICE.get()
+}
+
+/// `damson.device_latency`.
+pub fn device_latency() -> Duration {
+    Duration::from_micros(DEVICE_LATENCY.get() as u64)
+}
+
+/// `damson.device_memory` in bytes.
+pub fn device_memory() -> u64 {
+    DEVICE_MEMORY.get() as u64 * 1024
+}
+
+/// `damson.device_idle`.
+pub fn device_idle() -> Duration {
+    Duration::from_secs(DEVICE_IDLE.get() as u64)
 }

@@ -245,7 +245,7 @@ impl Drop for Pool {
 }
 
 /// Runs `f` with all signals blocked in this thread; threads that it starts inherit that.
-pub(super) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: plain calls of the C library on sets of our own; `f` is not to raise.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();

@@ -6,6 +6,7 @@
 //! - [`clock`]: one a database while something is due later. It is connected to no database, so that it
 //!   holds none, sleeps until the time comes, and starts the launcher. After a crash the server starts it anew, and
 //!   with it what the crash ended.
+//! - [`device`]: one a database while networks are scored by a GPU. It is connected to no database, either.
 //! - [`transaction`]: one transaction, whose errors are values.
 //!
 //! A session that submits a job starts the launcher when it commits. Where one runs, the second one wakes it and ends.
@@ -13,6 +14,7 @@
 //! `shared_preload_libraries = 'damson'`, the server itself.
 
 pub mod clock;
+pub mod device;
 pub mod job;
 pub mod launcher;
 pub mod transaction;
@@ -38,6 +40,7 @@ pub fn job_type(job: i64) -> String {
 
 /// Called when the library is loaded: with `shared_preload_libraries` the server begins where it left off.
 pub fn register() {
+    device::client::register();
     // SAFETY: reads a variable of the server.
     if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
         builder("damson starter", "damson_clock_main")

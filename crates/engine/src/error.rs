@@ -82,6 +82,8 @@ impl From<nn::Error> for Error {
             nn::Error::Shape(_) => Kind::Parameter,
             nn::Error::Data(_) => Kind::Data,
             nn::Error::Corrupt(_) => Kind::Corrupt,
+            nn::Error::Memory(_) => Kind::Memory,
+            nn::Error::Device(_) => Kind::Internal,
         };
         Error::new(kind, e.to_string())
     }

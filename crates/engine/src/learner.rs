@@ -292,6 +292,20 @@ pub trait Model: Send + Sync + 'static {
     fn explain(&self, _chunk: &Chunk, _out: &mut Vec<f64>) -> Result<bool> {
         Ok(false)
     }
+    /// The network that it is, for a device to run; none where it is no network.
+    fn network(&self) -> Option<&dyn Network> {
+        None
+    }
+}
+
+/// A model that is a network: [`Model::score`] in three steps, the second of which a device may do.
+pub trait Network {
+    /// The network, ready to run.
+    fn predictor(&self) -> Result<&nn::score::Predictor>;
+    /// What it is fed of a block of rows.
+    fn inputs<'c>(&self, chunk: &Chunk<'c>) -> nn::data::Inputs<'c>;
+    /// Makes the rows' scores of its outputs, in place.
+    fn finish(&self, out: &mut [f64]) -> Result<()>;
 }
 
 /// A coefficient and how sure it is. What the model does not know is NaN.

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{ColumnKind, Frame, Value};
 use crate::groups::Router;
 use crate::groups::{self, model::NOWHERE, model::Route};
-use crate::learner::{Coefficient, Cx, Model};
+use crate::learner::{Coefficient, Cx, Model, Network};
 use crate::metrics;
 use crate::prepare::encode::Number;
 use crate::prepare::summary::Moments;
@@ -15,8 +15,10 @@ use crate::run::{Buffers, Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
 use crate::train::pick;
 use crate::{algorithms, roles, target};
+use nn::data::Inputs;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// A model that is ready to score. Shared between callers; each brings its own [`Row`].
 pub struct Scorer {
@@ -28,6 +30,17 @@ pub struct Scorer {
     /// Of a model with groups.
     router: Option<Router>,
     bytes: usize,
+    elsewhere: OnceLock<Box<dyn Elsewhere>>,
+}
+
+/// Whoever can run a network in another place than here. One is of one model.
+pub trait Elsewhere: Send + Sync {
+    /// The network's outputs for a block of some rows, into all of `out`. False where the caller is to compute them; what
+    /// `out` holds is then nothing.
+    ///
+    /// # Errors
+    /// Only such as must end the caller's work, too.
+    fn outputs(&self, rows: usize, inputs: Inputs, out: &mut [f64]) -> Result<bool>;
 }
 
 /// The scratch of one caller: a row's features and its scores, used again and again.
@@ -79,7 +92,8 @@ impl Scorer {
         }
         let plain = prepared.plain_numbers();
         let bytes = bytes.len() * 2 + prepared.bytes() + held + card.decision.bytes();
-        Ok(Scorer { card, prepared, schema, model, plain, router, bytes })
+        let elsewhere = OnceLock::new();
+        Ok(Scorer { card, prepared, schema, model, plain, router, bytes, elsewhere })
     }
 
     /// Whether it is a network.
@@ -128,6 +142,34 @@ impl Scorer {
     /// Values a row: one, or a probability a class.
     pub fn outputs(&self) -> usize {
         self.model.outputs()
+    }
+
+    /// The network that the model is, for a device to run; none where it is none.
+    pub fn network(&self) -> Option<&dyn Network> {
+        self.model.network()
+    }
+
+    /// Lets the blocks of a model that is a network be computed elsewhere. The first one stays.
+    pub fn send_to(&self, elsewhere: Box<dyn Elsewhere>) {
+        if self.model.network().is_some() {
+            let _ = self.elsewhere.set(elsewhere);
+        }
+    }
+
+    /// What the model makes of a block of encoded rows: elsewhere, where somebody takes it, or else on this thread or
+    /// the pool that it belongs to.
+    ///
+    /// # Errors
+    /// Those of the algorithm.
+    #[inline]
+    pub fn compute(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
+        if let (Some(elsewhere), Some(network)) = (self.elsewhere.get(), self.model.network()) {
+            let out = &mut out[..chunk.rows * self.model.outputs()];
+            if elsewhere.outputs(chunk.rows, network.inputs(chunk), out)? {
+                return network.finish(out);
+            }
+        }
+        self.model.score(chunk, out)
     }
 
     /// A new scratch row.
@@ -249,7 +291,7 @@ impl Scorer {
     pub fn score<'r>(&self, row: &'r mut Row) -> Result<&'r [f64]> {
         self.find_group(row)?;
         let chunk = Chunk { rows: 1, x: &row.x, images: &row.image, group: &row.group, ..Chunk::default() };
-        self.model.score(&chunk, &mut row.out)?;
+        self.compute(&chunk, &mut row.out)?;
         self.card.decision.calibrate(row.out.len(), &mut row.out);
         Ok(&row.out)
     }

@@ -5,6 +5,7 @@
 //!   it lowers; [`optimizer`]: its steps. [`score`]: outputs of a trained network. [`weights`]: first weights, and
 //!   weights as safetensors.
 //! - [`pass`]: a group of images forward and backward. [`kernels`]: the arithmetic, by kind of CPU.
+//! - [`device`]: what a process owns that runs networks for others.
 //!
 //! Results are the same, bit for bit, on any number of threads: images are dealt to a fixed number of lanes, and
 //! their sums are added in order.
@@ -12,6 +13,7 @@
 pub mod augment;
 mod buffer;
 pub mod data;
+pub mod device;
 mod kernels;
 pub mod loss;
 pub mod network;
@@ -43,6 +45,12 @@ pub enum Error {
     /// Stored weights that are not what was written.
     #[error("{0}")]
     Corrupt(String),
+    /// Memory that is not there.
+    #[error("{0}")]
+    Memory(String),
+    /// A device that is not there, or that failed.
+    #[error("{0}")]
+    Device(String),
 }
 
 /// The caller's wish to stop; asked at least once a row of an image.

@@ -46,17 +46,17 @@ impl Predictor {
         &self.plan
     }
 
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> usize {
+        4 * (self.weights.len() + pass::prepared_len(&self.folded, false))
+    }
+
     /// Outputs, before any softmax, of all rows of `inputs`: `rows * plan().outputs()` values.
     ///
     /// # Errors
     /// `Error::Data` when inputs or `out` do not fit the network.
     pub fn outputs(&self, inputs: Inputs, out: &mut [f64]) -> Result<(), Error> {
-        let (size, width) = (self.plan.network.input.len(), self.plan.outputs());
-        let rows = out.len() / width;
-        if inputs.len() != rows * size || out.len() != rows * width {
-            let message = format!("{} input values for {rows} rows of {size}", inputs.len());
-            return Err(Error::Data(message));
-        }
+        let (width, rows) = (self.plan.outputs(), self.rows(inputs, out)?);
         let group = pass::group(&self.memory);
         if rows <= group || rayon::current_thread_index().is_none() {
             let mut groups = out.chunks_mut(group * width).enumerate();
@@ -68,6 +68,20 @@ impl Predictor {
             self.with_work(|work| self.group(work, inputs, g * group, out))
         });
         results.into_iter().collect()
+    }
+
+    /// How many rows there are.
+    ///
+    /// # Errors
+    /// `Error::Data` when inputs or `out` do not fit the network.
+    pub fn rows(&self, inputs: Inputs, out: &[f64]) -> Result<usize, Error> {
+        let (size, width) = (self.plan.network.input.len(), self.plan.outputs());
+        let rows = out.len() / width;
+        if inputs.len() != rows * size || out.len() != rows * width {
+            let message = format!("{} input values for {rows} rows of {size}", inputs.len());
+            return Err(Error::Data(message));
+        }
+        Ok(rows)
     }
 
     fn with_work<R>(&self, run: impl FnOnce(&mut (Workspace, Scratch)) -> R) -> R {

@@ -3,6 +3,7 @@
 use super::layer::UpTo;
 use super::params::Source;
 use crate::error::{Error, Kind, Result};
+use crate::learner::Network as _;
 use crate::schema::{Chunk, Feature, FeatureKind, Schema, Task};
 use nn::data::{Inputs, Normal};
 use nn::network::{Kind as Layer, Network, Pair, Shape};
@@ -62,27 +63,13 @@ impl crate::learner::Model for Model {
     }
 
     fn score(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
-        let inputs = match self.source {
-            Source::Images => Inputs::Bytes(chunk.images),
-            Source::Features => Inputs::Doubles(chunk.x),
-        };
-        let k = self.outputs();
-        let out = &mut out[..chunk.rows * k];
-        self.ready()?.outputs(inputs, out)?;
-        if out.iter().any(|z| !z.is_finite()) {
-            return Err(Error::new(Kind::Data, "the network's outputs are not finite for these values"));
-        }
-        if self.classes == 0 {
-            out.iter_mut().for_each(|z| *z = self.target.0 + self.target.1 * *z);
-            return Ok(());
-        }
-        for row in out.chunks_exact_mut(k) {
-            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            row.iter_mut().for_each(|z| *z = (*z - most).exp());
-            let sum: f64 = row.iter().sum();
-            row.iter_mut().for_each(|z| *z /= sum);
-        }
-        Ok(())
+        let out = &mut out[..chunk.rows * self.outputs()];
+        self.ready()?.outputs(self.inputs(chunk), out)?;
+        self.finish(out)
+    }
+
+    fn network(&self) -> Option<&dyn crate::learner::Network> {
+        Some(self)
     }
 
     fn gains_from_batches(&self) -> bool {
@@ -178,6 +165,36 @@ impl crate::learner::Model for Model {
             rows.push(("train_accuracy".into(), self.accuracy.to_string()));
         }
         rows
+    }
+}
+
+impl crate::learner::Network for Model {
+    fn predictor(&self) -> Result<&Predictor> {
+        self.ready()
+    }
+
+    fn inputs<'c>(&self, chunk: &Chunk<'c>) -> Inputs<'c> {
+        match self.source {
+            Source::Images => Inputs::Bytes(chunk.images),
+            Source::Features => Inputs::Doubles(chunk.x),
+        }
+    }
+
+    fn finish(&self, out: &mut [f64]) -> Result<()> {
+        if out.iter().any(|z| !z.is_finite()) {
+            return Err(Error::new(Kind::Data, "the network's outputs are not finite for these values"));
+        }
+        if self.classes == 0 {
+            out.iter_mut().for_each(|z| *z = self.target.0 + self.target.1 * *z);
+            return Ok(());
+        }
+        for row in out.chunks_exact_mut(self.classes) {
+            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.iter_mut().for_each(|z| *z = (*z - most).exp());
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|z| *z /= sum);
+        }
+        Ok(())
     }
 }
 
