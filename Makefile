@@ -7,7 +7,7 @@ export DAMSON_DATA := $(abspath $(DAMSON_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reference test check fmt install package bench quality psql stop clean
+.PHONY: help setup demo reference test check fmt install package bench quality ptx psql stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 |/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -45,6 +45,9 @@ bench: setup ## benchmarks against peers; BENCH=name runs one
 
 quality: setup ## write docs/quality.md: boosting's hold-out quality beside LightGBM's on real data
 	@$(XTASK) bench quality
+
+ptx: ## compile the GPU's kernels to crates/nn/src/cuda/kernels.ptx, after a change of kernels.cu
+	@scripts/ptx.sh
 
 psql: setup ## build, install, start the private server PG=15, open psql in it
 	@$(XTASK) psql --pg $(PG)

@@ -140,6 +140,11 @@ impl Normal {
         (self.mean.clone(), self.scale.iter().map(|s| 1.0 / s).collect())
     }
 
+    /// The means, then the scales.
+    pub(crate) fn flat(&self) -> Vec<f64> {
+        [&self.mean[..], &self.scale[..]].concat()
+    }
+
     /// Whether it fits `channels` channels and is finite.
     pub fn is_valid(&self, channels: usize) -> bool {
         let finite = |v: &[f64]| v.len() == channels && v.iter().all(|x| x.is_finite());

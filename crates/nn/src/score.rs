@@ -46,6 +46,11 @@ impl Predictor {
         &self.plan
     }
 
+    /// The network as it is run, batch norms folded; its weights; and how its inputs are normalised.
+    pub(crate) fn folded(&self) -> (&Plan, &[f32], &Normal) {
+        (&self.folded, &self.weights, &self.normal)
+    }
+
     /// Bytes of its weights.
     pub fn bytes(&self) -> usize {
         4 * (self.weights.len() + pass::prepared_len(&self.folded, false))

@@ -11,6 +11,7 @@ use super::{Kind, damson_device_reload, damson_device_segment, damson_device_sig
 use crate::pg::{settings, work};
 use crate::worker::transaction;
 use engine::scorer::Scorer;
+use nn::cuda::Cuda;
 use nn::device::{Device, Loaded, Software};
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys::{self, Datum};
@@ -85,7 +86,7 @@ pub extern "C-unwind" fn damson_device_main(_argument: Datum) {
 fn open(kind: Kind) -> Result<Box<dyn Device>, nn::Error> {
     match kind {
         Kind::Software => Ok(Box::new(Software)),
-        Kind::Cuda => Err(nn::Error::Device("no CUDA driver found".into())),
+        Kind::Cuda => Ok(Box::new(Cuda::open()?)),
     }
 }
 
