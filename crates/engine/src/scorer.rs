@@ -121,7 +121,16 @@ impl Scorer {
             ..self.card.clone()
         };
         let (prepared, schema, plain) = (self.prepared.clone(), self.schema.clone(), self.plain.clone());
-        Ok(Scorer { card, prepared, schema, model, plain, router: None, bytes: self.bytes })
+        Ok(Scorer {
+            card,
+            prepared,
+            schema,
+            model,
+            plain,
+            router: None,
+            bytes: self.bytes,
+            elsewhere: OnceLock::new(),
+        })
     }
 
     /// What the model is.

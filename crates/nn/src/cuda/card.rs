@@ -111,6 +111,8 @@ kernels! {
     Add "add",
     /// Channels of a tensor among others.
     Concat "concat",
+    /// Numbers, and rows of tables by codes.
+    Embed "embed",
     /// Outputs without padding.
     Gather "gather",
 }

@@ -272,6 +272,18 @@ KERNEL concat(Task t, float *y, const float *x, const float *, const float *, co
         x[at(t.x, p.image, p.row, p.column) + places[p.channel]];
 }
 
+// Numbers as they are, and rows of tables by the codes of categories. Each channel of the output has four places: the input's
+// channel that it is of, where its values lie among the weights (-1: it is the number itself, -2: it is padding),
+// the values of a row of its table, and the table's last row, which is also that of what is no code.
+KERNEL embed(Task t, float *y, const float *x, const float *w, const float *, const int *places) {
+    Place p;
+    if (!place(t, t.y.channels, p)) return;
+    const int *of = places + 4 * p.channel;
+    float code = x[at(t.x, p.image, 0, 0) + of[0]];
+    int row = code >= 0.0f ? (int)fminf(code, (float)of[3]) : of[3];
+    y[at(t.y, p.image, 0, 0) + p.channel] = of[1] == -2 ? 0.0f : of[1] == -1 ? code : w[of[1] + (Long)row * of[2]];
+}
+
 // The outputs without padding, pixel by pixel. `t.y` is the grid of `x` here.
 KERNEL gather(Task t, float *y, const float *x, const float *, const float *, const int *places) {
     Place p;

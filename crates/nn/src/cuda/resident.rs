@@ -7,7 +7,7 @@ use crate::data::Inputs;
 use crate::device::Loaded;
 use crate::kernels::activation::Activation;
 use crate::pass::{self, Batch};
-use crate::plan::{self, Conv, Op, Over, Route, Tensor};
+use crate::plan::{self, Conv, Op, Over, Route, Table, Tensor};
 use crate::score::Predictor;
 use std::rc::Rc;
 
@@ -60,6 +60,10 @@ impl Resident {
                 Op::Concat => {
                     let all: Vec<u32> = node.inputs.iter().flat_map(|t| plan.tensors[*t].places()).collect();
                     Some(Memory::of(card, &signed(&all))?)
+                }
+                Op::Embedding { numbers, tables } => {
+                    let width = plan.tensors[i + 1].value.channels;
+                    Some(Memory::of(card, &sources(numbers, tables, width))?)
                 }
                 _ => None,
             });
@@ -195,6 +199,7 @@ impl Resident {
                 let task = Task { places: from.places().len() as i32, ..task };
                 self.launch(Kernel::Softmax, Shape::items(pixels), &task, [y, x, 0, 0, places])
             }
+            Op::Embedding { .. } => self.launch(Kernel::Embed, all, &task, [y, x, self.weight(0), 0, places]),
             Op::Dropout { .. } => self.launch(Kernel::Copy, all, &task, [y, x, 0, 0, 0]),
             Op::BatchNorm { norm, .. } => {
                 let a = self.norms[i].as_ref().map_or(0, Memory::at);
@@ -292,6 +297,16 @@ impl Loaded for Resident {
 
 fn pair(sides: [usize; 2]) -> [i32; 2] {
     sides.map(|n| n as i32)
+}
+
+/// What an embedding's channels are made of, as the kernel `embed` reads it.
+fn sources(numbers: &[u32], tables: &[Table], width: usize) -> Vec<i32> {
+    let numbers = numbers.iter().map(|place| [*place as i32, -1, 0, 0]);
+    let rows = tables.iter().flat_map(|t| {
+        (0..t.dim).map(|d| [t.feature as i32, (t.at + d) as i32, t.dim as i32, t.categories as i32 - 1])
+    });
+    let padding = std::iter::repeat([0, -2, 0, 0]);
+    numbers.chain(rows).chain(padding).take(width).flatten().collect()
 }
 
 fn signed(places: &[u32]) -> Vec<i32> {

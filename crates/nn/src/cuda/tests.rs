@@ -87,6 +87,14 @@ fn cases() -> Vec<(&'static str, Shape, String)> {
             Shape::flat(13),
             list(r#"{"type":"dense","units":37},{"type":"layer_norm"},{"type":"silu"}"#),
         ),
+        (
+            "embedding",
+            Shape::flat(5),
+            list(
+                r#"{"type":"embedding","tables":[{"feature":1,"categories":7,"dim":3},{"feature":4,"categories":12,"dim":5}]},
+                {"type":"dense","units":9}"#,
+            ),
+        ),
         ("residual", image, after(&format!(r#"{{"type":"relu"}},{residual},{{"type":"relu"}}"#))),
         ("concat", image, after(&format!("{concat},{}", conv("")))),
     ]
