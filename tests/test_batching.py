@@ -166,3 +166,23 @@ def test_memory_is_bounded(pictures, connect, measured):
     running.result()
     measured(f"memory of batch scoring: {(max(seen) - before) / 1024:.0f} MiB")
     assert max(seen) - before < 128 << 10
+
+
+def test_an_update_that_waited_scores_the_row_as_it_is_now(db, connect):
+    db.execute("SET damson.progress = off")
+    db.execute("CREATE TABLE points AS SELECT i AS id, i::float8 AS x, NULL::float8 AS y FROM generate_series(1, 100) i")
+    one(db, """SELECT version FROM damson.train('m', 'SELECT x, 2 * x AS y FROM points', target => 'y', algorithm => 'cnn',
+        split => 'none', params => '{"architecture": "mlp", "epochs": 1}')""")
+    db.execute("BEGIN")
+    db.execute("UPDATE points SET x = -x WHERE id IN (3, 60)")
+    session = connect()
+    update = "UPDATE points SET y = damson.predict('m', x)"
+    assert "Damson Batch" in plan(session, "EXPLAIN " + update)
+    running = Background(lambda: session.execute(update).rowcount)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = %s"
+    watcher = connect()
+    wait_for(lambda: one(watcher, waiting, session.info.backend_pid), "the update to wait")
+    db.execute("COMMIT")
+    assert running.result() == 100
+    assert one(db, "SELECT count(*) FROM points WHERE y = damson.predict('m', x)") == 100
+    assert one(db, "SELECT count(*) FROM points WHERE x < 0") == 2
