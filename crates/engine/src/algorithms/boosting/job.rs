@@ -21,7 +21,9 @@ const FEW: u64 = 20_000;
 
 /// Bits by which the gradients of more than [`CLASSES`] classes are coarser on more rows.
 const COARSER: u32 = 4;
-/// Of fewer classes a row's derivatives are seldom 0: coarser ones would cost quality and save nothing.
+/// Of three classes up to so many, gradients have 33 bits on any number of rows: where few rows are of a class, the
+/// second derivatives of most others are so small that with 19 bits leaves get values that are far off (measured on
+/// covertype: a log loss of 1.08 on rows held out instead of .35).
 const CLASSES: usize = 8;
 
 impl State {
@@ -219,7 +221,8 @@ impl State {
         let constant = params.objective.constant_hessian() && !self.facts.weighted && params.goss.is_none();
         let units = Units::new(g * times, (!constant).then_some(h * w * times), rows);
         // Without a bound, one row's derivatives may dwarf all others'.
-        let finer = rows <= FEW || !params.objective.bounded();
+        let classes = params.objective.scores();
+        let finer = rows <= FEW || !params.objective.bounded() || (2..=CLASSES).contains(&classes);
         let units = if finer { units.finer(rows) } else { units };
         // Of many classes most rows belong clearly to others: with coarser units their derivatives are mostly 0, and
         // such rows need no sums.
