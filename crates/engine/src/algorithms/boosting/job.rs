@@ -24,7 +24,7 @@ const COARSER: u32 = 4;
 /// Of three classes up to so many, gradients have 33 bits on any number of rows: where few rows are of a class, the
 /// second derivatives of most others are so small that with 19 bits leaves get values that are far off (measured on
 /// covertype: a log loss of 1.08 on rows held out instead of .35).
-const CLASSES: usize = 8;
+pub(super) const CLASSES: usize = 8;
 
 impl State {
     /// Begins with the trees of a model.
