@@ -7,13 +7,20 @@ use crate::pg::query::{self, Wanted};
 use crate::pg::work;
 use engine::Kind;
 use pgrx::prelude::*;
+use std::time::Instant;
 
-/// Reads a source and forgets it: into a frame ("frame"), only taken apart ("deform"), or not looked at ("scan").
+/// Reads a source and forgets it: into a frame ("frame"; "microseconds" gives the time of that), only taken apart ("deform"), or not looked at ("scan").
 /// `bench/read.py` declares it, so that the extension's SQL is the same with and without the feature.
 #[pg_extern(sql = false)]
 fn bench_read(source: Text, what: Text) -> i64 {
     answer(|| match what.as_ref() {
         "frame" => Ok(query::read(&source, Wanted::All, u64::MAX)?.rows as i64),
+        "microseconds" => {
+            let clock = Instant::now();
+            // The frame goes after the clock was looked at.
+            let _frame = query::read(&source, Wanted::All, u64::MAX)?;
+            Ok(clock.elapsed().as_micros() as i64)
+        }
         "deform" => query::count(&source, true),
         "scan" => query::count(&source, false),
         other => Err(Error::new(Kind::Parameter, format!("cannot read as {other}"))),

@@ -265,7 +265,7 @@ fn on_threads(
         job(&frame, cx)
     })?;
     let trained = found.trained.clone();
-    Ok((found, Learnt { trained, warnings, read_seconds, waited: 0.0, reading, runner: Runner::Threads }))
+    Ok((found, Learnt { trained, warnings, read_seconds, reading, runner: Runner::Threads }))
 }
 
 /// Registers the winner, and records the trials beside it.

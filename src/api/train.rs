@@ -267,8 +267,6 @@ pub(super) struct Learnt {
     pub(super) trained: Trained,
     pub(super) warnings: Vec<String>,
     pub(super) read_seconds: f64,
-    /// Seconds that the reading waited for what was found out about the rows meanwhile.
-    pub(super) waited: f64,
     pub(super) reading: Reading,
     pub(super) runner: Runner,
 }
@@ -300,7 +298,7 @@ pub(super) fn on_threads(
         Some(columns) => query::read_to_train(source, Wanted::Only(&columns), request)?,
         None => query::read_to_train(source, Wanted::All, request)?,
     };
-    let query::Rows { frame, survey, waited } = rows;
+    let query::Rows { frame, survey } = rows;
     let read_seconds = clock.elapsed().as_secs_f64();
     let title = work::Title { verb: "train", object: model };
     let work::Finished { value: trained, warnings, .. } = work::run(title, request.seed, |cx| {
@@ -312,7 +310,7 @@ pub(super) fn on_threads(
             None => engine::train::train_surveyed(frame, &survey, request, cx),
         }
     })?;
-    Ok(Learnt { trained, warnings, read_seconds, waited, reading, runner: Runner::Threads })
+    Ok(Learnt { trained, warnings, read_seconds, reading, runner: Runner::Threads })
 }
 
 /// Trains by rounds of an aggregate over the source.
@@ -346,7 +344,7 @@ pub(super) fn in_aggregate(
     }
     let warnings = watch.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     warnings.iter().for_each(|w| error::warn(w));
-    Ok(Learnt { trained, warnings, read_seconds: 0.0, waited: 0.0, reading, runner: Runner::Aggregate })
+    Ok(Learnt { trained, warnings, read_seconds: 0.0, reading, runner: Runner::Aggregate })
 }
 
 /// Keeps warnings.
@@ -398,7 +396,7 @@ fn run(call: Call) -> Result<Outcome> {
 /// Registers what was learnt as a new version.
 pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
     let Origin { model, source, description, mut given, parent, clock } = origin;
-    let Learnt { trained, warnings, read_seconds, waited, reading, runner } = learnt;
+    let Learnt { trained, warnings, read_seconds, reading, runner } = learnt;
     let key_column = given["key_column"].as_str().map(String::from);
     let Trained { artifact, card, .. } = &trained;
     let headline = trained.headline.as_ref();
@@ -406,7 +404,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
     for (phase, seconds) in &trained.seconds {
         timings[*phase] = json!(rounded(*seconds));
     }
-    timings["lineage"] = json!(rounded(reading.seconds + waited + trained.facts.seconds));
+    timings["lineage"] = json!(rounded(reading.seconds + trained.facts.seconds));
     if let Value::Object(given) = &mut given {
         given.retain(|_, v| !v.is_null());
     }

@@ -35,8 +35,6 @@ pub struct Rows {
     pub frame: Frame,
     /// What was found out about them meanwhile.
     pub survey: Survey,
-    /// Seconds that the reading waited for whoever stored them and found that out.
-    pub waited: f64,
 }
 
 /// Reads a source. `limit` is the bytes that the frame may take.

@@ -18,7 +18,6 @@ use engine::Kind;
 use engine::frame::{Column, Frame};
 use engine::survey::Survey;
 use pgrx::pg_sys::{self, DestReceiver, MemoryContext, TupleDesc, TupleTableSlot};
-use std::time::Duration;
 
 /// Rows from which on a second thread stores them: starting one for fewer does not pay.
 const MANY: usize = 1 << 15;
@@ -129,8 +128,8 @@ impl Receiver {
     /// The frame, when all rows are in.
     pub fn finish(mut self: Box<Self>) -> Result<Rows> {
         self.flush();
-        let (store, waited) = match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
-            Keeper::Here(store) => (store, Duration::ZERO),
+        let store = match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
+            Keeper::Here(store) => store,
             Keeper::There(away) => away.finish()?,
             Keeper::Nobody => return Err(Error::internal("rows were read and are not there")),
         };
@@ -155,7 +154,7 @@ impl Receiver {
             }
             columns.push(b.into_column(stored, rows));
         }
-        Ok(Rows { frame: Frame { columns, rows }, survey, waited: waited.as_secs_f64() })
+        Ok(Rows { frame: Frame { columns, rows }, survey })
     }
 
     /// SAFETY: `row` points to a stored row that is staged as it is.

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// Rows that are appended column by column: staged, they stay in the first-level cache.
 pub(super) const BLOCK: usize = 256;
@@ -145,8 +144,6 @@ pub(super) struct Away {
     stop: Arc<AtomicBool>,
     /// A row cannot be held.
     failed: Arc<AtomicBool>,
-    /// How long the main thread waited.
-    waited: Duration,
 }
 
 impl Away {
@@ -178,15 +175,9 @@ impl Away {
         let builder = std::thread::Builder::new().name("damson-read".into());
         match work::with_signals_blocked(|| builder.spawn(job)) {
             Ok(thread) => match give.send(store) {
-                Ok(()) => Ok(Away {
-                    filled: Some(filled),
-                    empty,
-                    stages: 1,
-                    thread: Some(thread),
-                    stop,
-                    failed,
-                    waited: Duration::ZERO,
-                }),
+                Ok(()) => {
+                    Ok(Away { filled: Some(filled), empty, stages: 1, thread: Some(thread), stop, failed })
+                }
                 Err(refused) => Err(refused.0),
             },
             Err(_) => Err(store),
@@ -207,12 +198,7 @@ impl Away {
                 self.stages += 1;
                 Some(new())
             }
-            Err(_) => {
-                let begun = Instant::now();
-                let free = self.empty.recv().ok();
-                self.waited += begun.elapsed();
-                free
-            }
+            Err(_) => self.empty.recv().ok(),
         };
         match (free, &self.filled) {
             (Some(free), Some(filled)) => filled.send(std::mem::replace(stage, free)).is_ok(),
@@ -220,16 +206,15 @@ impl Away {
         }
     }
 
-    /// Waits for the store with all rows that were sent; with the time that the main thread waited in all.
+    /// Waits for the store with all rows that were sent.
     ///
     /// # Errors
     /// `Kind::Internal` when the thread failed.
-    pub fn finish(mut self) -> Result<(Box<Store>, Duration)> {
-        let begun = Instant::now();
+    pub fn finish(mut self) -> Result<Box<Store>> {
         drop(self.filled.take());
         let ended = self.thread.take().map(JoinHandle::join);
         match ended {
-            Some(Ok(Some(store))) => Ok((store, self.waited + begun.elapsed())),
+            Some(Ok(Some(store))) => Ok(store),
             Some(Err(panic)) => Err(Error::internal(format!("a thread failed: {}", work::reason(&*panic)))),
             _ => Err(Error::internal("a thread vanished")),
         }
