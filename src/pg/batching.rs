@@ -10,6 +10,7 @@ use super::error::{self, Error};
 use super::scoring::{self, Verb};
 use super::{settings, work};
 use crate::catalog::{self, Resolved};
+use crate::worker::device;
 use engine::batch::{Batch, Pace};
 use engine::learner::{Cx, Silent};
 use engine::scorer::Scorer;
@@ -100,6 +101,9 @@ impl Scores {
             for Part { model, batch } in &mut call.parts[..call.used] {
                 let scorer = &*model.scorer;
                 if batch.rows() == 0 {
+                    continue;
+                }
+                if scorer.sends() && batch.send(scorer, pace) {
                     continue;
                 }
                 // One row is scored as without a batch, and so are models that are quick.
@@ -317,7 +321,7 @@ pub unsafe extern "C-unwind" fn damson_batch_end(scores: *mut Scores) {
 pub unsafe extern "C-unwind" fn damson_batch_device(scores: *mut Scores) -> *const c_char {
     // SAFETY: the caller's promise.
     let scores = unsafe { &mut *scores };
-    scores.device = b"cpu\0".to_vec();
+    scores.device = device::wanted().map_or("cpu", |w| w.kind.name()).bytes().chain([0]).collect();
     scores.device.as_ptr().cast()
 }
 

@@ -9,6 +9,7 @@ use crate::learner::Cx;
 use crate::schema::Chunk;
 use crate::scorer::{Row, Scorer};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// Rows of the first batch: about what somebody looks at.
@@ -21,6 +22,8 @@ const BATCH_TIME: Duration = Duration::from_millis(200);
 const BLOCK_TIME: Duration = Duration::from_millis(10);
 /// Rows of the largest block.
 const MOST_OF_BLOCK: usize = 64;
+/// Bytes of a block that is computed elsewhere.
+const SENT: usize = 4 << 20;
 
 /// Rows to be scored by one model.
 #[derive(Default)]
@@ -95,7 +98,7 @@ impl Batch {
             .enumerate()
             .map(|(b, out)| {
                 cx.check()?;
-                Ok(self.score_block(scorer, b * block, out))
+                Ok(self.score_block(scorer, b * block, out, |chunk, out| scorer.model.score(chunk, out)))
             })
             .collect();
         self.out = out;
@@ -108,7 +111,46 @@ impl Batch {
         Ok(())
     }
 
-    fn score_block(&self, scorer: &Scorer, first: usize, out: &mut [f64]) -> Failed {
+    /// Has all rows computed elsewhere ([`Scorer::sends`]), while the calling thread waits. False where nobody takes them
+    /// after all: then they are to be scored here. Rows and `pace` as for `score`; whoever takes them hears of a cancel.
+    pub fn send(&mut self, scorer: &Scorer, pace: &mut Pace) -> bool {
+        let started = Instant::now();
+        let refused = Cell::new(false);
+        let compute = |chunk: &Chunk, out: &mut [f64]| {
+            if scorer.compute_elsewhere(chunk, out)? {
+                return Ok(());
+            }
+            refused.set(true);
+            Err(Error::internal("rows were computed nowhere"))
+        };
+        self.outputs = scorer.outputs();
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        out.resize(self.rows * self.outputs, 0.0);
+        let image = scorer.prepared.image().map_or(0, |shape| shape.bytes());
+        let block = (SENT / (image + 8 * scorer.prepared.width()).max(1)).clamp(1, MOST);
+        for (b, out) in out.chunks_mut(block * self.outputs).enumerate() {
+            let failed = self.score_block(scorer, b * block, out, compute);
+            if refused.get() {
+                return false;
+            }
+            if let Some((row, e)) = failed {
+                self.failed = Some((b * block + row, e));
+                break;
+            }
+        }
+        self.out = out;
+        pace.note(self.rows, started.elapsed());
+        true
+    }
+
+    fn score_block(
+        &self,
+        scorer: &Scorer,
+        first: usize,
+        out: &mut [f64],
+        compute: impl Fn(&Chunk, &mut [f64]) -> Result<()>,
+    ) -> Failed {
         let mut rows = out.len() / self.outputs;
         let mut failed = None;
         let image = scorer.prepared.image().map_or(0, |shape| shape.bytes());
@@ -137,7 +179,7 @@ impl Batch {
             Chunk { rows: to - from, x, images, group, ..Chunk::default() }
         };
         let out = &mut out[..rows * self.outputs];
-        if scorer.model.score(&chunk(0, rows), out).is_err() {
+        if compute(&chunk(0, rows), out).is_err() {
             for (i, out) in out.chunks_exact_mut(self.outputs).enumerate() {
                 if let Err(e) = scorer.model.score(&chunk(i, i + 1), out) {
                     failed = Some((i, e));

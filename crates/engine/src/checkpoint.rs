@@ -211,7 +211,7 @@ pub fn write(to: &mut dyn Write, subject: &Subject, checkpoint: &Checkpoint) -> 
 /// Reads a checkpoint, and of what training it is.
 ///
 /// # Errors
-/// `Kind::Corrupt` for anything that [`write`] did not write.
+/// `Kind::Corrupt` for anything that [`write()`] did not write.
 pub fn read(bytes: &[u8]) -> Result<(Subject, Checkpoint)> {
     let body = bytes.len().checked_sub(HASH).ok_or_else(|| damaged("it is too short"))?;
     let (body, hash) = bytes.split_at(body);

@@ -35,6 +35,8 @@ pub struct Scorer {
 
 /// Whoever can run a network in another place than here. One is of one model.
 pub trait Elsewhere: Send + Sync {
+    /// Whether the calling thread's rows would be taken now, as far as is known.
+    fn takes(&self) -> bool;
     /// The network's outputs for a block of some rows, into all of `out`. False where the caller is to compute them; what
     /// `out` holds is then nothing.
     ///
@@ -165,6 +167,11 @@ impl Scorer {
         }
     }
 
+    /// Whether blocks of rows from this thread are computed elsewhere, as far as is known.
+    pub fn sends(&self) -> bool {
+        self.elsewhere.get().is_some_and(|e| e.takes())
+    }
+
     /// What the model makes of a block of encoded rows: elsewhere, where somebody takes it, or else on this thread or
     /// the pool that it belongs to.
     ///
@@ -172,13 +179,18 @@ impl Scorer {
     /// Those of the algorithm.
     #[inline]
     pub fn compute(&self, chunk: &Chunk, out: &mut [f64]) -> Result<()> {
+        if self.compute_elsewhere(chunk, out)? { Ok(()) } else { self.model.score(chunk, out) }
+    }
+
+    /// As `compute`, where somebody takes the block; false where nobody does, and nothing is computed.
+    pub(crate) fn compute_elsewhere(&self, chunk: &Chunk, out: &mut [f64]) -> Result<bool> {
         if let (Some(elsewhere), Some(network)) = (self.elsewhere.get(), self.model.network()) {
             let out = &mut out[..chunk.rows * self.model.outputs()];
             if elsewhere.outputs(chunk.rows, network.inputs(chunk), out)? {
-                return network.finish(out);
+                return network.finish(out).map(|()| true);
             }
         }
-        self.model.score(chunk, out)
+        Ok(false)
     }
 
     /// A new scratch row.

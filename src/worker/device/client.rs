@@ -67,6 +67,10 @@ pub fn attach(scorer: &Scorer, version: i64, size: i64, sha256: &str) {
 }
 
 impl Elsewhere for Client {
+    fn takes(&self) -> bool {
+        MAIN.get() == Some(&std::thread::current().id()) && wanted().is_some()
+    }
+
     fn outputs(&self, rows: usize, inputs: Inputs, out: &mut [f64]) -> engine::Result<bool> {
         if rows == 0 || MAIN.get() != Some(&std::thread::current().id()) {
             return Ok(false);
