@@ -22,8 +22,8 @@ RESUME = ", resume => true"
 
 @pytest.fixture
 def points(db):
-    # The test server commits asynchronously; what was committed must outlive a crash.
-    db.execute("SET synchronous_commit = on")
+    # The test server commits asynchronously; what was committed, by jobs too, must outlive a crash.
+    db.execute(f"ALTER DATABASE {db.info.dbname} SET synchronous_commit = on; SET synchronous_commit = on")
     db.execute(POINTS)
     return db
 
