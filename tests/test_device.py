@@ -88,6 +88,9 @@ def test_a_device_scores_as_the_session_does(pictures, device):
     assert one(session, ALL) == pictures
     told = found(session)
     assert (told["state"], told["models"], told["rows"]) == ("ready", 1, 200)
+    # The plan's node sends what it collected, 16 rows first and then more.
+    assert told["requests"] < 10
+    assert "Device: software" in "\n".join(line for (line,) in session.execute("EXPLAIN " + ALL))
     assert session.warnings == []
 
 
