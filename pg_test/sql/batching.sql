@@ -251,7 +251,7 @@ SELECT expect('EXECUTE bounded(50)');
 RESET plan_cache_mode;
 -- case: a plan is made anew when the model becomes one of another kind
 SET plan_cache_mode = force_generic_plan;
-PREPARE kept AS SELECT count(DISTINCT damson.predict('price', sqft, rooms)) > 1 FROM homes;
+PREPARE kept AS SELECT variance(damson.predict('price', sqft, rooms)) > 0 FROM homes;
 EXPLAIN (COSTS OFF) EXECUTE kept;
 SELECT count(*) FROM damson.train('price', 'SELECT sqft, rooms, id::float8 AS y FROM homes', 'y', 'linear');
 CALL damson.deploy('price', version => 2);
