@@ -1,0 +1,580 @@
+//! The rows of a training with their roles, and what a recipe makes of them: dealing, preparing, fitting, scoring.
+
+use super::Request;
+use crate::algorithms;
+use crate::decision::{Decision, Plan};
+use crate::drift::Baseline;
+use crate::drift::baseline::{Extents, Predictions};
+use crate::error::{Error, Kind, Result};
+use crate::evaluation::figures;
+use crate::fingerprint::{Digest, digest};
+use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::learner::{Algorithm, Cx, Input};
+use crate::params::Values;
+use crate::prepare::extent::Extent;
+use crate::prepare::options::Options;
+use crate::prepare::summary::{Moments, TargetColumns};
+use crate::prepare::{FrameRows, Prepared, Roles};
+use crate::roles;
+use crate::schema::{Schema, Task};
+use crate::scorer::{measure_unsupervised, score_all};
+use crate::split::{self, Parts, Split, Times};
+use crate::survey::Survey;
+use crate::target::{self, Target};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// What is done with the rows: an algorithm with its parameters, and the options of preprocessing.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    pub(crate) algorithm: &'static dyn Algorithm,
+    pub(crate) params: Values,
+    pub(crate) options: Options,
+}
+
+impl Recipe {
+    /// Checks both JSON objects against what the algorithm declares.
+    pub(crate) fn parse(algorithm: &str, params: &str, preprocess: &str) -> Result<Recipe> {
+        let algorithm = algorithms::find(algorithm)?;
+        let info = algorithm.info();
+        let params = Values::parse(info.name, info.params, params)?;
+        Ok(Recipe { algorithm, params, options: Options::parse(preprocess, info.input)? })
+    }
+}
+
+/// The rows with their roles: what is fixed before they are dealt, whatever recipe they are used in.
+pub(crate) struct Setting<'a> {
+    pub(crate) frame: &'a Frame,
+    /// The features.
+    pub(crate) columns: Vec<usize>,
+    pub(crate) target: Target,
+    pub(crate) weight: Vec<f64>,
+    offset: Vec<f64>,
+    group: Vec<u64>,
+    pub(crate) plan: Plan,
+    pub(crate) request: &'a Request,
+    survey: &'a Survey,
+    extents: Extents,
+    digest: OnceLock<Digest>,
+}
+
+/// What was found out about a fitted model from some rows.
+pub(super) struct Judged {
+    pub(super) metrics: Vec<(String, f64)>,
+    pub(super) predictions: Predictions,
+    /// Its calibrated answers; empty for a model without a target.
+    pub(super) scores: Vec<f64>,
+}
+
+impl Judged {
+    fn new(metrics: Vec<(String, f64)>, predictions: Predictions) -> Judged {
+        Judged { metrics, predictions, scores: vec![] }
+    }
+}
+
+/// One fitted model.
+pub(crate) struct Fitted {
+    pub(super) prepared: Prepared,
+    pub(super) schema: Schema,
+    pub(super) payload: Vec<u8>,
+    /// What the model answers for the rows it was fitted to, where the fit knew it.
+    pub(super) outputs: Option<Vec<f64>>,
+    pub(crate) decision: Decision,
+    pub(super) prepare_seconds: f64,
+    pub(crate) fit_seconds: f64,
+}
+
+impl<'a> Setting<'a> {
+    /// Reads the roles of a frame's columns, for an algorithm that says what it can read and do. `survey` has what was
+    /// found out while the rows came in.
+    pub(crate) fn read(
+        frame: &'a Frame,
+        request: &'a Request,
+        algorithm: &dyn Algorithm,
+        survey: &'a Survey,
+    ) -> Result<Setting<'a>> {
+        if frame.rows == 0 {
+            return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
+                .hint("Run the source by itself to see why it is empty."));
+        }
+        let setting = Setting {
+            frame,
+            columns: feature_columns(frame, request, algorithm.info().input)?,
+            target: read_target(frame, request, algorithm)?,
+            weight: read_role(frame, &request.weight, roles::weight)?,
+            offset: read_role(frame, &request.offset, roles::offset)?,
+            group: read_role(frame, &request.group, roles::group)?,
+            plan: request.decision.plan()?,
+            request,
+            survey,
+            extents: Extents::new(frame, survey),
+            digest: OnceLock::new(),
+        };
+        request.decision.check_task(setting.target.task, &setting.target.classes)?;
+        if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
+            return Err(Error::new(
+                Kind::Parameter,
+                format!("a stratified split needs classes, but this is a {}", setting.target.task.name()),
+            )
+            .hint("Use split => 'random'."));
+        }
+        Ok(setting)
+    }
+
+    /// The extent of a column of numbers, truth values or times.
+    pub(crate) fn extent(&self, column: usize) -> Option<&Extent> {
+        self.extents.at(self.frame, column)
+    }
+
+    /// The moments of a column of plain numbers.
+    pub(crate) fn moments(&self, column: usize) -> Option<Moments> {
+        self.extents.of_numbers(self.frame, column).map(|extent| extent.moments)
+    }
+
+    /// Refuses options for columns that are no features.
+    pub(crate) fn check(&self, recipe: &Recipe) -> Result<()> {
+        let feature = |n: &str| self.columns.iter().any(|c| self.frame.columns[*c].name == n);
+        match recipe.options.named_columns().iter().find(|n| !feature(n)) {
+            None => Ok(()),
+            Some(unknown) => Err(Error::new(
+                Kind::UnknownColumn,
+                format!("preprocess names column \"{unknown}\", which is no feature"),
+            )
+            .hint("Its object \"columns\" has options for single features; those for all stand beside it.")),
+        }
+    }
+
+    /// The class of each row, where there are classes.
+    pub(crate) fn labels(&self) -> Option<&[f64]> {
+        (!self.target.classes.is_empty()).then_some(&self.target.y[..])
+    }
+
+    /// The rows to train on and those held out.
+    pub(crate) fn parts(&self) -> Result<Parts> {
+        let Setting { frame, request, .. } = self;
+        let times = self.times()?;
+        let times = times.as_ref().map(|t| match t {
+            TimeValues::Whole(v) => Times::Whole(v),
+            TimeValues::Numbers(v) => Times::Numbers(v),
+        });
+        if self.target.task != Task::Ranking {
+            return request.split.apply(frame.rows, self.labels(), times, request.seed);
+        }
+        // Whole queries are held out; one happened when its first row did.
+        let queries = self.queries();
+        let first = |q: &Vec<u32>| q.first().map_or(0, |row| *row as usize);
+        let (mut whole, mut numbers) = (vec![], vec![]);
+        let times = times.map(|times| match times {
+            Times::Whole(v) => {
+                whole.extend(queries.iter().map(|q| v[first(q)]));
+                Times::Whole(&whole)
+            }
+            Times::Numbers(v) => {
+                numbers.extend(queries.iter().map(|q| v[first(q)]));
+                Times::Numbers(&numbers)
+            }
+        });
+        let parts = request.split.apply(queries.len(), None, times, request.seed)?;
+        Ok(Parts { train: rows_of(&queries, &parts.train), test: rows_of(&queries, &parts.test) })
+    }
+
+    /// The test parts of cross-validation: rows, or for a ranking the rows of whole queries.
+    pub(crate) fn folds(&self, k: usize) -> Result<Vec<Vec<u32>>> {
+        if self.target.task != Task::Ranking {
+            return split::folds(self.frame.rows, k, self.labels(), self.request.seed);
+        }
+        let queries = self.queries();
+        let folds = split::folds(queries.len(), k, None, self.request.seed)?;
+        Ok(folds.iter().map(|fold| rows_of(&queries, fold)).collect())
+    }
+
+    /// The rows of each query, in the order in which queries first appear.
+    fn queries(&self) -> Vec<Vec<u32>> {
+        let mut places = HashMap::new();
+        let mut queries: Vec<Vec<u32>> = vec![];
+        for (row, group) in self.group.iter().enumerate() {
+            let place = *places.entry(group).or_insert(queries.len());
+            queries.resize(queries.len().max(place + 1), vec![]);
+            queries[place].push(row as u32);
+        }
+        queries
+    }
+
+    /// When each row happened, where the split asks.
+    pub(crate) fn times(&self) -> Result<Option<TimeValues>> {
+        match (&self.request.split, &self.request.time_column) {
+            (Split::Time { .. }, Some(name)) => {
+                read_times(&self.frame.columns[self.frame.position(name)?]).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Parts some rows; the parts are positions among these.
+    pub(crate) fn split(&self, split: &Split, rows: &[u32], seed: u64) -> Result<Parts> {
+        let times = self.times()?.map(|times| match times {
+            TimeValues::Whole(v) => TimeValues::Whole(pick(&v, rows)),
+            TimeValues::Numbers(v) => TimeValues::Numbers(pick(&v, rows)),
+        });
+        let times = times.as_ref().map(|t| match t {
+            TimeValues::Whole(v) => Times::Whole(v),
+            TimeValues::Numbers(v) => Times::Numbers(v),
+        });
+        let labels = self.labels().map(|y| pick(y, rows));
+        split.apply(rows.len(), labels.as_deref(), times, seed)
+    }
+
+    /// The columns that have a part in the training, each once.
+    pub(crate) fn used(&self) -> Result<Vec<usize>> {
+        let Setting { frame, request, .. } = self;
+        let mut used = self.columns.clone();
+        let time = request.time_column.as_ref().filter(|_| matches!(request.split, Split::Time { .. }));
+        let roles = [&request.target, &request.weight, &request.offset, &request.group];
+        for name in roles.into_iter().flatten().chain(&request.group_by).chain(time) {
+            let position = frame.position(name)?;
+            if !used.contains(&position) {
+                used.push(position);
+            }
+        }
+        Ok(used)
+    }
+
+    /// What identifies the rows, in all columns that have a part in the training.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        if let Some(known) = self.digest.get() {
+            return Ok(*known);
+        }
+        let used = self.used()?;
+        let found = self.survey.digest(self.frame, &used);
+        Ok(*self.digest.get_or_init(|| found.unwrap_or_else(|| digest(self.frame, &used))))
+    }
+
+    /// Learns preprocessing on some rows.
+    fn prepare(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Prepared> {
+        if let Some(init) = &self.request.init_model {
+            return Ok(init.prepared.clone());
+        }
+        let classes = self.target.classes.len();
+        let target = (!self.target.y.is_empty()).then_some(TargetColumns {
+            y: &self.target.y,
+            classes,
+            seed: self.request.seed,
+        });
+        let input = recipe.algorithm.info().input;
+        let known = |column| self.moments(column);
+        Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), known, cx)
+    }
+
+    /// What the algorithm of a recipe would know before its first row.
+    pub(crate) fn schema(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Schema> {
+        let prepared = self.prepare(recipe, rows, cx)?;
+        Ok(prepared.schema(self.target.task, self.target.classes.len(), rows.len()))
+    }
+
+    /// Features that columns have, before they are encoded.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Learns preprocessing and model from some rows.
+    pub(crate) fn fit_model(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+        let start = Instant::now();
+        let classes = self.target.classes.len();
+        if classes > 0 {
+            let first = rows.first().map(|r| self.target.y[*r as usize]);
+            if rows.iter().all(|r| Some(self.target.y[*r as usize]) == first) {
+                return Err(Error::new(
+                    Kind::Data,
+                    "the training rows are of one class, expected two or more",
+                )
+                .hint("Use split => 'stratified', or 'none'."));
+            }
+        }
+        let mut prepared = self.prepare(recipe, rows, cx)?;
+        let schema = prepared.schema(self.target.task, classes, rows.len());
+        let needed = self.bytes() + recipe.algorithm.memory(&recipe.params, &schema)?;
+        check_memory(needed, self.request.max_memory)?;
+        let together;
+        let rows = if self.target.task == Task::Ranking {
+            // The rows of a query must reach a learner together.
+            let mut sorted = rows.to_vec();
+            sorted.sort_by_key(|row| self.group.get(*row as usize));
+            together = sorted;
+            &together[..]
+        } else {
+            rows
+        };
+        let weight = self.weighted(rows)?;
+        let class_weight = self.class_weight(rows)?;
+        let roles = Roles { weight: weight.as_deref().unwrap_or(&self.weight), ..self.roles() };
+        let init = self.request.init_model.as_deref();
+        // Preprocessing that another training learnt is used as in scoring.
+        let training = init.is_none().then_some(self.request.seed);
+        let source = FrameRows::bind(self.frame, &prepared, rows, roles, training)?;
+        let prepare_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let from = init.map(|i| &i.payload[..]);
+        let (algorithm, params) = (recipe.algorithm, &recipe.params);
+        let (payload, outputs) = match cx.observer.broken_off() {
+            Some(there) => algorithm.fit_again(params, &schema, &source, &there.state, cx)?,
+            None => algorithm.fit_from(params, &schema, &source, from, cx)?,
+        };
+        // Not so where rows were sorted, or are encoded otherwise to train than to score.
+        let outputs = outputs.filter(|_| !prepared.knows_rows() && self.target.task != Task::Ranking);
+        let fit_seconds = start.elapsed().as_secs_f64();
+        prepared.forget_training();
+        let decision = Decision { class_weight: class_weight.unwrap_or_default(), ..Decision::default() };
+        Ok(Fitted { prepared, schema, payload, outputs, decision, prepare_seconds, fit_seconds })
+    }
+
+    /// Measures a fitted model on some rows.
+    pub(crate) fn measure(
+        &self,
+        recipe: &Recipe,
+        fitted: &Fitted,
+        rows: &[u32],
+        cx: &Cx,
+    ) -> Result<Vec<(String, f64)>> {
+        Ok(self.judged(recipe, fitted, rows, cx)?.metrics)
+    }
+
+    /// As `measure`, with what the model predicted; of a model that measures itself, for some of the rows.
+    pub(super) fn judged(&self, recipe: &Recipe, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Judged> {
+        if !self.target.task.supervised() {
+            let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
+            let known = model.metrics();
+            if !known.is_empty() {
+                let found = known.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+                if self.target.task == Task::Embedding {
+                    return Ok(Judged::new(found, Predictions::default()));
+                }
+                let some = some_rows(rows);
+                let scores = score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, &some)?, cx)?;
+                return Ok(Judged::new(found, self.keep(fitted, &scores)));
+            }
+            let source = self.encoded(fitted, rows)?;
+            let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
+            let found = measure_unsupervised(model.as_ref(), &fitted.schema, &source, &scores)?;
+            return Ok(Judged::new(found, self.keep(fitted, &scores)));
+        }
+        Ok(self.judge(fitted, rows, self.score(recipe, fitted, rows, cx)?))
+    }
+
+    /// Measures what a fitted model answers for some rows.
+    pub(super) fn judge(&self, fitted: &Fitted, rows: &[u32], mut scores: Vec<f64>) -> Judged {
+        let classes = self.target.classes.len();
+        fitted.decision.calibrate(classes, &mut scores);
+        let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
+        let group = pick(&self.group, rows);
+        let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
+        let metrics = fitted.decision.measure(self.target.task, classes, &scores, roles);
+        Judged { metrics, predictions: self.keep(fitted, &scores), scores }
+    }
+
+    /// Some rows with what a fitted model answers for them.
+    pub(super) fn rows(&self, rows: &[u32], scores: Vec<f64>) -> figures::Rows {
+        figures::Rows { y: pick(&self.target.y, rows), scores, weight: pick(&self.weight, rows) }
+    }
+
+    /// Adds a few of the rows of a fold to those that are drawn.
+    pub(super) fn draw(&self, rows: &[u32], scores: &[f64], most: usize, drawn: &mut figures::Rows) {
+        let outputs = self.target.classes.len().max(1);
+        for place in figures::some_rows(rows.len(), most).into_iter().map(|i| i as usize) {
+            let row = rows[place] as usize;
+            drawn.y.push(self.target.y[row]);
+            drawn.weight.extend(self.weight.get(row));
+            drawn.scores.extend_from_slice(&scores[place * outputs..(place + 1) * outputs]);
+        }
+    }
+
+    /// Scores as what is remembered of them.
+    fn keep(&self, fitted: &Fitted, scores: &[f64]) -> Predictions {
+        let Target { task, classes, .. } = &self.target;
+        Predictions::of(*task, classes, scores, |p| fitted.decision.rule.decide(p))
+    }
+
+    /// What the rows were like, and what the model gave for them.
+    pub(crate) fn baseline(&self, predictions: &Predictions, cx: &Cx) -> Result<Baseline> {
+        let Setting { frame, request, .. } = self;
+        let mut features =
+            request.group_by.iter().map(|name| frame.position(name)).collect::<Result<Vec<_>>>()?;
+        features.extend(&self.columns);
+        let target = request.target.as_ref().map(|name| frame.position(name)).transpose()?;
+        let labels = !self.target.classes.is_empty();
+        let target = target.map(|t| (t, labels));
+        Baseline::by_extents(frame, &features, target, predictions, &self.extents, cx)
+    }
+
+    /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
+    pub(crate) fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+        let mut weights = vec![];
+        self.weigh(rows, 0..self.target.y.len() as u32, &mut weights)?;
+        Ok(self.plan.class_weight.as_ref().map(|_| weights))
+    }
+
+    /// Sets the weights of the rows `of` in `weights`, a value a row of the frame: the row's own, times that of its
+    /// class among `rows`. Does nothing where classes do not weigh differently.
+    pub(crate) fn weigh(
+        &self,
+        rows: &[u32],
+        of: impl Iterator<Item = u32>,
+        weights: &mut Vec<f64>,
+    ) -> Result<()> {
+        let Some(classes) = self.class_weight(rows)? else { return Ok(()) };
+        let weight = |row: usize| if self.weight.is_empty() { 1.0 } else { self.weight[row] };
+        weights.resize(self.target.y.len(), 1.0);
+        for row in of.map(|r| r as usize) {
+            weights[row] = weight(row) * classes[self.target.y[row] as usize];
+        }
+        Ok(())
+    }
+
+    /// Scores some rows by a model, as it gives them.
+    pub(crate) fn score(&self, recipe: &Recipe, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+        let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
+        score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, rows)?, cx)
+    }
+
+    /// Some rows as a model reads them, to be scored.
+    fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: &'r [u32]) -> Result<FrameRows<'r>> {
+        let known = Roles { y: &[], weight: &[], ..self.roles() };
+        FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)
+    }
+
+    /// What rows have beside features, a value a row of the frame.
+    pub(crate) fn roles(&self) -> Roles<'_> {
+        Roles { y: &self.target.y, weight: &self.weight, offset: &self.offset, group: &self.group }
+    }
+
+    /// Bytes that the rows take.
+    pub(crate) fn bytes(&self) -> u64 {
+        let roles = self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len();
+        self.frame.bytes() + roles as u64 * 8
+    }
+}
+
+/// Refuses a training that would take more memory than it may.
+///
+/// # Errors
+/// `Kind::Memory`, with the setting that would do.
+pub(crate) fn check_memory(needed: u64, allowed: u64) -> Result<()> {
+    if needed <= allowed {
+        return Ok(());
+    }
+    let mib = |b: u64| b.div_ceil(1 << 20);
+    let (needed, allowed) = (mib(needed), mib(allowed));
+    let message = format!("training needs about {needed} MiB, and damson.max_memory allows {allowed} MiB");
+    Err(Error::new(Kind::Memory, message).hint(format!(
+        "SET damson.max_memory = '{needed}MB', or train on a sample: source => 'SELECT ... TABLESAMPLE SYSTEM (10)'."
+    )))
+}
+
+/// Rows that a model which measures itself is asked about, to remember what it predicts.
+const PREDICTED: usize = 1 << 16;
+
+/// Every so many of the rows, so that few are left.
+pub(crate) fn some_rows(rows: &[u32]) -> Vec<u32> {
+    rows.iter().step_by(rows.len().div_ceil(PREDICTED).max(1)).copied().collect()
+}
+
+/// The rows of some queries, sorted.
+fn rows_of(queries: &[Vec<u32>], wanted: &[u32]) -> Vec<u32> {
+    let mut rows: Vec<u32> = wanted.iter().flat_map(|q| queries[*q as usize].iter().copied()).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// The values of some rows, of a list that may be empty.
+pub(crate) fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+    if values.is_empty() { vec![] } else { rows.iter().map(|r| values[*r as usize]).collect() }
+}
+
+/// The frame's columns to learn from.
+fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec<usize>> {
+    let roles = [
+        &request.target,
+        &request.weight,
+        &request.offset,
+        &request.group,
+        &request.time_column,
+        &request.key,
+    ];
+    let role = |name: &str| {
+        roles.iter().any(|r| r.as_deref() == Some(name)) || request.group_by.iter().any(|g| g == name)
+    };
+    for name in roles.into_iter().flatten().chain(&request.group_by) {
+        frame.position(name)?;
+    }
+    if let Some(names) = &request.features {
+        let mut columns = vec![];
+        for name in names {
+            let position = frame.position(name)?;
+            if roles.into_iter().take(3).any(|r| r.as_ref() == Some(name)) {
+                let message =
+                    format!("column \"{name}\" is a feature and the target, weight or offset at once");
+                return Err(Error::new(Kind::Parameter, message));
+            }
+            if request.group_by.contains(name) {
+                let message = format!("column \"{name}\" is a feature and in group_by at once");
+                return Err(Error::new(Kind::Parameter, message)
+                    .hint("Within a group it does not vary; leave it out of the features."));
+            }
+            if columns.contains(&position) {
+                return Err(Error::new(Kind::Parameter, format!("feature \"{name}\" is named twice")));
+            }
+            columns.push(position);
+        }
+        if columns.is_empty() {
+            return Err(Error::new(Kind::Parameter, "features is empty, expected one or more column names"));
+        }
+        return Ok(columns);
+    }
+    let free: Vec<usize> = (0..frame.columns.len()).filter(|c| !role(&frame.columns[*c].name)).collect();
+    let images: Vec<usize> =
+        free.iter().copied().filter(|c| frame.columns[*c].kind() == ColumnKind::Bytes).collect();
+    match (&free[..], &images[..]) {
+        ([], _) => Err(Error::new(Kind::Data, "the source has no column left to learn from")),
+        // A table of images usually has identifiers beside them; a network reads the images.
+        (_, [one]) if input == Input::Image => Ok(vec![*one]),
+        _ => Ok(free),
+    }
+}
+
+pub(super) fn read_target(frame: &Frame, request: &Request, algorithm: &dyn Algorithm) -> Result<Target> {
+    let info = algorithm.info();
+    match (&request.target, &request.init_model) {
+        (Some(name), Some(init)) => init.target(&frame.columns[frame.position(name)?]),
+        (Some(name), None) => {
+            target::learn(&frame.columns[frame.position(name)?], request.task, info.tasks, info.name)
+        }
+        (None, _) => Ok(Target { task: info.unsupervised()?, classes: vec![], y: vec![] }),
+    }
+}
+
+fn read_role<T>(
+    frame: &Frame,
+    column: &Option<String>,
+    role: impl Fn(&str, Value) -> Result<T>,
+) -> Result<Vec<T>> {
+    column.as_ref().map_or(Ok(vec![]), |name| roles::read(&frame.columns[frame.position(name)?], role))
+}
+
+/// The values of a time column.
+pub(crate) enum TimeValues {
+    Whole(Vec<i64>),
+    Numbers(Vec<f64>),
+}
+
+fn read_times(column: &Column) -> Result<TimeValues> {
+    match &column.data {
+        Data::Time(v) => Ok(TimeValues::Whole(v.clone())),
+        Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) => Ok(TimeValues::Numbers(
+            (0..column.len()).map(|i| crate::prepare::summary::number(column.value(i))).collect(),
+        )),
+        _ => Err(Error::new(
+            Kind::Type,
+            format!("time column \"{}\" is neither a date, a timestamp nor a number", column.name),
+        )),
+    }
+}
