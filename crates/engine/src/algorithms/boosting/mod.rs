@@ -306,7 +306,7 @@ impl Learner for Boosting {
             }
             Phase::Final => {
                 state.measured(params, &total, cx);
-                state.keep_best(params);
+                state.keep_best();
                 return Ok(Step::Done(state.model));
             }
         }

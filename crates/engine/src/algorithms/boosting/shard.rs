@@ -6,7 +6,7 @@
 
 use super::super::trees::sketch::{self, Cell, Tally};
 use super::histogram::{Layout, Panels};
-use super::job::CLASSES;
+use super::job::few_classes;
 use super::loss::{self, BLOCK, Block, Facts};
 use super::model::Boosted;
 use super::objective::Objective;
@@ -415,7 +415,7 @@ pub fn bytes_a_row(features: usize, params: &Params) -> usize {
     let chances = if scores > 1 { scores * 4 } else { 0 };
     let held = if params.holds_derivatives() { 16 + 8 + 8 + 16 } else { 0 };
     // The low parts of finer derivatives.
-    let low = if (2..=CLASSES).contains(&scores) { 8 } else { 0 };
+    let low = if few_classes(params.objective) { 8 } else { 0 };
     features.next_multiple_of(4)
         + 8
         + 8
