@@ -106,18 +106,7 @@ pub fn unpack(bytes: &[u8]) -> Result<(Card, Prepared, &[u8])> {
     if body.get(..8) != Some(MAGIC) {
         return Err(damaged("its format is of another version"));
     }
-    let mut rest = &body[8..];
-    let mut part = || -> Result<&[u8]> {
-        let (length, after) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("a length is missing"))?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        let part = after.get(..length).ok_or_else(|| damaged("a part is cut off"))?;
-        rest = &after[length..];
-        Ok(part)
-    };
-    let (header, payload) = (part()?, part()?);
-    if !rest.is_empty() {
-        return Err(damaged("bytes are left over"));
-    }
+    let (header, payload) = wire::two_parts(&body[8..], damaged)?;
     let Header { card, mut prepared } = wire::decode(header)?;
     prepared.restore()?;
     if card.features() != prepared.inputs || (card.task == Task::Classification) != (card.classes.len() > 1) {

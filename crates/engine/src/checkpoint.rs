@@ -218,20 +218,10 @@ pub fn read(bytes: &[u8]) -> Result<(Subject, Checkpoint)> {
     if Sha256::digest(body).as_slice() != hash {
         return Err(damaged("its checksum does not match"));
     }
-    let mut rest = body.strip_prefix(MAGIC).ok_or_else(|| damaged("it does not begin as one"))?;
-    let mut part = || -> Result<&[u8]> {
-        let (length, after) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("a length is missing"))?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        let part = after.get(..length).ok_or_else(|| damaged("a part is cut off"))?;
-        rest = &after[length..];
-        Ok(part)
-    };
-    let (header, state) = (part()?, part()?.to_vec());
-    if !rest.is_empty() {
-        return Err(damaged("bytes are left over"));
-    }
+    let parts = body.strip_prefix(MAGIC).ok_or_else(|| damaged("it does not begin as one"))?;
+    let (header, state) = wire::two_parts(parts, damaged)?;
     let Header { subject, rows: (rows, order), rounds } = wire::decode(header)?;
-    Ok((subject, Checkpoint { rows: Digest { rows, order }, rounds, state }))
+    Ok((subject, Checkpoint { rows: Digest { rows, order }, rounds, state: state.to_vec() }))
 }
 
 /// Reads the beginning of a checkpoint: of what training it is, and how far that had come. Whether the rest is whole is

@@ -28,6 +28,20 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
+/// The two parts of a file, each after its length in 8 bytes, which fill `bytes` exactly. `damaged` makes the error of
+/// bytes that are none.
+pub fn two_parts(mut bytes: &[u8], damaged: impl Fn(&str) -> Error) -> Result<(&[u8], &[u8])> {
+    let mut part = || -> Result<&[u8]> {
+        let (length, after) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("a length is missing"))?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let part = after.get(..length).ok_or_else(|| damaged("a part is cut off"))?;
+        bytes = &after[length..];
+        Ok(part)
+    };
+    let parts = (part()?, part()?);
+    if bytes.is_empty() { Ok(parts) } else { Err(damaged("bytes are left over")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
