@@ -82,6 +82,12 @@ pub fn add_product(r: &[f64], rows: usize, k: usize, u: &[f64], width: usize, g:
     product(g, Accum::Add, r.transpose(), u);
 }
 
+/// The sum of eight lanes, in the order that all sums here have.
+#[inline(always)]
+pub fn lanes_sum([a, b, c, d, e, f, g, h]: [f64; 8]) -> f64 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
 /// The dot product, summed in eight lanes: the order of additions is part of the result.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
@@ -94,8 +100,7 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
             lanes[l] += x[l] * y[l];
         }
     }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+    lanes_sum(lanes)
 }
 
 /// The sum, in eight lanes as in [`dot`].
@@ -109,8 +114,7 @@ pub fn sum(a: &[f64]) -> f64 {
             lanes[l] += x[l];
         }
     }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+    lanes_sum(lanes)
 }
 
 /// `e^x` to 1 ulp or two, without branches so that loops over it become vector code. Clamped to

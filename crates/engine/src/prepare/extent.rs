@@ -1,7 +1,7 @@
 //! Moments and range of a column of numbers, by one pass in vector code.
 
 use super::summary::Moments;
-use crate::dense::vectorized;
+use crate::dense::{lanes_sum, vectorized};
 use crate::frame::{Column, Data};
 use std::ops::Range;
 
@@ -48,14 +48,12 @@ impl Extent {
 
     /// Adds plain numbers that follow: as if all came at once where those before were a multiple of [`BLOCK`].
     pub(crate) fn extend<T: Copy + Into<f64>>(&mut self, values: &[T]) {
-        let mut block = [0.0; BLOCK];
         for values in values.chunks(BLOCK) {
-            let block = &mut block[..values.len()];
-            vectorized(
-                #[inline(always)]
-                || block.iter_mut().zip(values).for_each(|(b, v)| *b = (*v).into()),
-            );
-            self.add(block);
+            if !self.add_finite(values) {
+                let mut block = [0.0; BLOCK];
+                block.iter_mut().zip(values).for_each(|(b, v)| *b = (*v).into());
+                self.add(&mut block[..values.len()]);
+            }
         }
     }
 
@@ -108,62 +106,108 @@ impl Extent {
 
     /// Adds a block, which it may put in another order.
     fn add(&mut self, block: &mut [f64]) {
-        let (mut min, mut max, finite) = range(block);
-        let mut n = block.len();
-        if !finite {
-            n = 0;
-            for i in 0..block.len() {
-                if block[i].is_finite() {
-                    block[n] = block[i];
-                    n += 1;
-                } else if block[i].is_nan() {
-                    self.moments.missing += 1;
-                } else {
-                    self.moments.infinite += 1;
-                }
+        if self.add_finite(block) {
+            return;
+        }
+        let mut n = 0;
+        for i in 0..block.len() {
+            if block[i].is_finite() {
+                block[n] = block[i];
+                n += 1;
+            } else if block[i].is_nan() {
+                self.moments.missing += 1;
+            } else {
+                self.moments.infinite += 1;
             }
-            (min, max, _) = range(&block[..n]);
         }
-        if n > 0 {
-            self.min = self.min.min(min);
-            self.max = self.max.max(max);
-            self.moments.merge(&Moments::of(&block[..n]));
+        self.add_finite(&block[..n]);
+    }
+
+    /// Adds a block where all of it is finite; else nothing, and it is false.
+    fn add_finite<T: Copy + Into<f64>>(&mut self, block: &[T]) -> bool {
+        let (seen, mean, m2) = vectorized(
+            #[inline(always)]
+            || {
+                let mut seen = Seen::NOTHING;
+                each(
+                    block,
+                    #[inline(always)]
+                    |x| seen.add(x),
+                );
+                let mean = lanes_sum(seen.sum) / block.len() as f64;
+                let m2 = deviations(block, mean);
+                (seen, mean, m2)
+            },
+        );
+        if seen.is_finite() && !block.is_empty() {
+            self.min = self.min.min(seen.min());
+            self.max = self.max.max(seen.max());
+            self.moments.merge(&Moments { n: block.len() as u64, mean, m2, ..Moments::default() });
         }
+        seen.is_finite()
     }
 }
 
-/// The least, the greatest, and whether all are finite.
-fn range(block: &[f64]) -> (f64, f64, bool) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let mut min = [f64::INFINITY; LANES];
-            let mut max = [f64::NEG_INFINITY; LANES];
-            // Stays 0 unless a value is infinite or not a number.
-            let mut odd = [0.0; LANES];
-            each(block, |lane, x| {
-                min[lane] = if x < min[lane] { x } else { min[lane] };
-                max[lane] = if x > max[lane] { x } else { max[lane] };
-                odd[lane] += x * 0.0;
-            });
-            let min = min.into_iter().fold(f64::INFINITY, f64::min);
-            let max = max.into_iter().fold(f64::NEG_INFINITY, f64::max);
-            (min, max, odd.into_iter().sum::<f64>() == 0.0)
-        },
-    )
+/// What one pass over a block shows, in lanes that stand side by side as vectors hold them.
+struct Seen {
+    min: [f64; LANES],
+    max: [f64; LANES],
+    sum: [f64; LANES],
+    /// Stays 0 unless a value is infinite or not a number.
+    odd: [f64; LANES],
 }
 
-/// Every value, with the lane that it meets: as many side by side as vectors hold.
+impl Seen {
+    const NOTHING: Seen = Seen {
+        min: [f64::INFINITY; LANES],
+        max: [f64::NEG_INFINITY; LANES],
+        sum: [0.0; LANES],
+        odd: [0.0; LANES],
+    };
+
+    /// Each lane with its value. One loop a figure: compilers make vector code of these.
+    #[inline(always)]
+    fn add(&mut self, values: &[f64]) {
+        self.min.iter_mut().zip(values).for_each(|(m, x)| *m = if *x < *m { *x } else { *m });
+        self.max.iter_mut().zip(values).for_each(|(m, x)| *m = if *x > *m { *x } else { *m });
+        self.sum.iter_mut().zip(values).for_each(|(s, x)| *s += x);
+        self.odd.iter_mut().zip(values).for_each(|(o, x)| *o += x * 0.0);
+    }
+
+    fn min(&self) -> f64 {
+        self.min.into_iter().fold(f64::INFINITY, f64::min)
+    }
+
+    fn max(&self) -> f64 {
+        self.max.into_iter().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    fn is_finite(&self) -> bool {
+        self.odd.into_iter().sum::<f64>() == 0.0
+    }
+}
+
+/// The sum of squares around the mean.
 #[inline(always)]
-fn each(values: &[f64], mut meet: impl FnMut(usize, f64)) {
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
+fn deviations<T: Copy + Into<f64>>(block: &[T], mean: f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    each(
+        block,
+        #[inline(always)]
+        |x| lanes.iter_mut().zip(x).for_each(|(s, x)| *s += (x - mean) * (x - mean)),
+    );
+    lanes_sum(lanes)
+}
+
+/// Every value, a lane each, in the order of [`crate::dense::sum`]: first those that do not fill all lanes.
+#[inline(always)]
+fn each<T: Copy + Into<f64>>(values: &[T], mut meet: impl FnMut(&[f64])) {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane = (*x).into());
+    // Their order among each other is that of addition: the few first.
+    meet(&lanes[..rest.len()]);
     for chunk in chunks {
-        for (lane, x) in chunk.iter().enumerate() {
-            meet(lane, *x);
-        }
-    }
-    for (lane, x) in rest.iter().enumerate() {
-        meet(lane, *x);
+        meet(&chunk.map(Into::into));
     }
 }
