@@ -2,6 +2,7 @@
 
 use super::datum::ArrayView;
 use super::error::Error;
+use super::memory::LARGE;
 use super::reader::{Element, Reader, date, time, uuid, without_padding};
 use super::shim::raw;
 use engine::Kind;
@@ -288,6 +289,25 @@ impl ArrayView {
             number(value)
         };
         values.extend((0..self.count as usize).map(element));
+    }
+}
+
+/// Room for so many rows in all, in a column whose rows are stored one by one.
+pub(super) fn make_room(column: &mut Column, rows: usize) {
+    fn reserve<T>(values: &mut Vec<T>, rows: usize) {
+        if rows.saturating_mul(size_of::<T>()) >= LARGE {
+            // Room that is not to be had now may be had later, or is never needed.
+            let _ = values.try_reserve_exact(rows.saturating_sub(values.len()));
+        }
+    }
+    match &mut column.data {
+        Data::F32(v) => reserve(v, rows),
+        Data::F64(v) => reserve(v, rows),
+        Data::I32(v) => reserve(v, rows),
+        Data::I64(v) | Data::Time(v) => reserve(v, rows),
+        Data::Bool(v) => reserve(v, rows),
+        Data::Text(d) => reserve(&mut d.codes, rows),
+        Data::Vector { .. } | Data::Bytes { .. } => {}
     }
 }
 

@@ -16,7 +16,7 @@
 //! - [`change`]: whether the catalog changed. [`commit`]: work just before a transaction commits.
 //! - [`guard`]: whether SQL and library fit each other. [`protection`]: the event
 //!   trigger on sources.
-//! - [`planner`]: the server's statistics of a relation.
+//! - `memory`: the allocator. [`planner`]: the server's statistics of a relation.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
 pub mod batching;
@@ -32,6 +32,7 @@ pub mod filling;
 pub mod fitting;
 pub mod folding;
 pub mod guard;
+mod memory;
 pub mod monitoring;
 pub mod planner;
 pub mod protection;

@@ -58,11 +58,11 @@ pub fn read_to_train(source: &str, wanted: Wanted, request: &Request) -> Result<
 fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Request>) -> Result<Rows> {
     super::work::return_large_blocks();
     let mut receiver = None;
-    run(source, |desc| {
+    run(source, |desc, expected| {
         let columns = columns(desc);
         let picked = pick(&columns, wanted)?;
         let survey = request.map(|r| Survey::new(r, picked.iter().map(|c| c.name.as_str())));
-        let receiver = receiver.insert(Receiver::new(desc, &picked, limit, survey)?);
+        let receiver = receiver.insert(Receiver::new(desc, &picked, expected, limit, survey)?);
         Ok(receiver.destination())
     })?;
     let receiver = receiver.ok_or_else(|| Error::internal("a query ran without a receiver"))?;
@@ -88,12 +88,15 @@ pub fn describe(source: &str) -> Result<Vec<(String, pg_sys::Oid)>> {
 #[cfg(feature = "bench")]
 pub fn count(source: &str, deform: bool) -> Result<i64> {
     let mut counter = super::receiver::Counter::new(deform);
-    run(source, |_| Ok(counter.destination()))?;
+    run(source, |_, _| Ok(counter.destination()))?;
     Ok(counter.rows())
 }
 
-/// Runs a source into a receiver, which is made when the columns are known.
-pub(super) fn run(source: &str, receiver: impl FnOnce(TupleDesc) -> Result<*mut DestReceiver>) -> Result<()> {
+/// Runs a source into a receiver, which is made when the columns are known, and how many rows the planner expects.
+pub(super) fn run(
+    source: &str,
+    receiver: impl FnOnce(TupleDesc, usize) -> Result<*mut DestReceiver>,
+) -> Result<()> {
     let statement = statement(source)?;
     let _read_only = ReadOnly::begin();
     let _settings =
@@ -118,7 +121,10 @@ pub(super) fn run(source: &str, receiver: impl FnOnce(TupleDesc) -> Result<*mut 
 }
 
 /// SAFETY: the current memory context is the query's own.
-unsafe fn execute(sql: &CStr, receiver: impl FnOnce(TupleDesc) -> Result<*mut DestReceiver>) -> Result<()> {
+unsafe fn execute(
+    sql: &CStr,
+    receiver: impl FnOnce(TupleDesc, usize) -> Result<*mut DestReceiver>,
+) -> Result<()> {
     // SAFETY: the steps of the server's own simple query protocol, in their order.
     unsafe {
         let query = analyze(sql)?;
@@ -140,7 +146,8 @@ unsafe fn execute(sql: &CStr, receiver: impl FnOnce(TupleDesc) -> Result<*mut De
             0,
         );
         pg_sys::ExecutorStart(desc, 0);
-        let result = receiver((*desc).tupDesc).map(|dest| {
+        let expected = (*(*plan).planTree).plan_rows as usize;
+        let result = receiver((*desc).tupDesc, expected).map(|dest| {
             (*desc).dest = dest;
             #[cfg(feature = "pg18")]
             pg_sys::ExecutorRun(desc, pg_sys::ScanDirection::ForwardScanDirection, 0);

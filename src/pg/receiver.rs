@@ -62,14 +62,15 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// For the columns of a query whose rows are described by `desc`. A survey looks at them where a second thread has
-    /// the time.
+    /// For the columns of a query whose rows are described by `desc`, about `expected` of them. A survey looks at them
+    /// where a second thread has the time.
     ///
     /// # Errors
     /// `Kind::Type` for a column whose type is not supported.
     pub fn new(
         desc: TupleDesc,
         columns: &[&SourceColumn],
+        expected: usize,
         limit: u64,
         survey: Option<Survey>,
     ) -> Result<Box<Receiver>> {
@@ -92,8 +93,11 @@ impl Receiver {
         }
         let stride = stored.as_ref().map_or(stride, |s| s.length);
         let scratch = readers.iter().any(|r| !r.is_direct()).then(scratch_context);
+        let row_bytes: u64 = readers.iter().map(|r| r.row_bytes()).sum();
         let kept = building.iter().map(|b| (b.column.clone(), b.reader, b.offset)).collect();
-        let store = Store::new(kept, stride, survey);
+        // More than may be held is not expected.
+        let expected = expected.min((limit / row_bytes.max(1)) as usize);
+        let store = Store::new(kept, stride, expected, survey);
         Ok(Box::new(Receiver {
             base: DestReceiver {
                 receiveSlot: Some(receive),
@@ -111,7 +115,7 @@ impl Receiver {
             surveys: store.surveys(),
             keeper: Keeper::Here(Box::new(store)),
             rows: 0,
-            row_bytes: readers.iter().map(|r| r.row_bytes()).sum(),
+            row_bytes,
             other_bytes: 0,
             limit,
             error: None,

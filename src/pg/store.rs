@@ -5,7 +5,7 @@
 //! to and fro, so the main thread waits where the second one is behind. The rules of [`super::work`] hold: signals are
 //! blocked in the thread, it calls nothing of the server, and it does not outlive the reading.
 
-use super::columns::{Staged, append, mark};
+use super::columns::{Staged, append, make_room, mark};
 use super::error::{Error, Result};
 use super::reader::Reader;
 use super::work;
@@ -65,6 +65,8 @@ pub(super) struct Store {
     layout: Vec<(Reader, usize)>,
     stride: usize,
     rows: usize,
+    /// Rows that the server expects.
+    expected: usize,
     /// The first row, from 0, with a time that cannot be held, and its column.
     fault: Option<(usize, usize)>,
     survey: Option<Survey>,
@@ -73,13 +75,18 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Empty columns with these names, readers and offsets.
-    pub fn new(columns: Vec<(Column, Reader, usize)>, stride: usize, survey: Option<Survey>) -> Store {
+    /// Empty columns with these names, readers and offsets, for about so many rows.
+    pub fn new(
+        columns: Vec<(Column, Reader, usize)>,
+        stride: usize,
+        expected: usize,
+        survey: Option<Survey>,
+    ) -> Store {
         // What is filled elsewhere cannot be looked at here.
         let survey = survey.filter(|_| columns.iter().all(|c| c.1.width() > 0));
         let texts = columns.iter().map(|_| vec![]).collect();
         let (columns, layout) = columns.into_iter().map(|(c, reader, offset)| (c, (reader, offset))).unzip();
-        Store { columns, layout, stride, rows: 0, fault: None, survey, texts }
+        Store { columns, layout, stride, rows: 0, expected, fault: None, survey, texts }
     }
 
     /// Whether it looks at the rows, and hashes of texts are wanted.
@@ -112,6 +119,12 @@ impl Store {
         }
         stage.texts.iter().for_each(|(column, hash)| self.texts[*column].push(*hash));
         stage.clear();
+    }
+
+    /// Makes room for the rows that are expected, where they come in large blocks of memory: what is not filled is only
+    /// addresses, and what grows from small to large is filled twice.
+    fn make_room(&mut self) {
+        self.columns.iter_mut().for_each(|c| make_room(c, self.expected));
     }
 
     fn look(&mut self) {
@@ -157,6 +170,7 @@ impl Away {
         let (give, take) = channel::<Box<Store>>();
         let job = move || {
             let mut store = take.recv().ok()?;
+            store.make_room();
             for mut stage in stages {
                 if stopped.load(Ordering::Relaxed) {
                     return None;
