@@ -40,7 +40,7 @@ package: ## a tarball that installs without Rust: PG_CONFIG=/path/to/pg_config
 reference: setup ## write docs/reference.md from the extension's own comments
 	@$(XTASK) reference --pg $(PG)
 
-bench: setup ## benchmarks against peers; BENCH=name runs one
+bench: setup ## benchmarks against peers; BENCH=name runs one, such as the long cifar10 and fashion_mnist
 	@$(XTASK) bench $(BENCH)
 
 quality: setup ## write docs/quality.md: boosting's hold-out quality beside LightGBM's on real data

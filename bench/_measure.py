@@ -31,9 +31,9 @@ def medians(jobs, runs=RUNS):
     return found
 
 
-def result(name, ratio, goal, sign="<="):
+def result(name, ratio, goal, sign="<=", digits=2):
     """The line that `make bench` gathers."""
-    print(f"{name}: ratio {ratio:.2f} (goal {sign} {goal:.2f})")
+    print(f"{name}: ratio {ratio:.{digits}f} (goal {sign} {goal:.{digits}f})")
 
 
 def table(connection, name, columns, rows=1_000_000):

@@ -1,5 +1,6 @@
 //! `xtask bench`: the benchmarks of `bench/`, each a Python script that ends with a line
-//! `NAME: ratio R (goal <= G)`. Those lines are gathered in `bench/results.txt`.
+//! `NAME: ratio R (goal <= G)`, or `NAME: skipped (why)` where it lacks its data. Those lines are gathered in
+//! `bench/results.txt`.
 //!
 //! A benchmark gets `DAMSON_DSN`, a database of the private server with the extension in it, and runs in
 //! an environment of its own, because the peers it compares with are large.
@@ -16,6 +17,9 @@ use std::process::Command;
 
 /// The benchmarks' database, kept between runs with the data they made.
 const DATABASE: &str = "bench";
+
+/// Benchmarks of many minutes, which run only where they are named.
+const LONG: [&str; 2] = ["cifar10", "fashion_mnist"];
 
 /// Runs the benchmarks, or the one named.
 pub fn run(tree: &Tree, options: &Options) -> Result<()> {
@@ -53,7 +57,8 @@ fn renew_extension(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// `bench/NAME.py`, in name order; a name that starts with `_` is a library of the others.
+/// `bench/NAME.py`, in name order; a name that starts with `_` is a library of the others. Without a name wanted, none of
+/// the long ones.
 fn scripts(tree: &Tree, wanted: Option<&str>) -> Result<Vec<PathBuf>> {
     let folder = tree.root.join("bench");
     let entries = fs::read_dir(&folder).context(|| folder.display().to_string())?;
@@ -62,7 +67,10 @@ fn scripts(tree: &Tree, wanted: Option<&str>) -> Result<Vec<PathBuf>> {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == "py") && !name(path).starts_with('_'))
-        .filter(|path| wanted.is_none_or(|wanted| name(path) == wanted))
+        .filter(|path| match wanted {
+            Some(wanted) => name(path) == wanted,
+            None => !LONG.contains(&name(path).as_str()),
+        })
         .collect();
     scripts.sort();
     match (scripts.is_empty(), wanted) {
@@ -71,10 +79,11 @@ fn scripts(tree: &Tree, wanted: Option<&str>) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// `scoring: ratio 0.91 (goal <= 1.00)`
+/// `scoring: ratio 0.91 (goal <= 1.00)`, or `scoring: skipped (there is no data)`
 fn is_result(line: &str) -> bool {
-    line.split_once(": ratio ")
-        .is_some_and(|(name, rest)| !name.contains(' ') && rest.contains(" (goal ") && rest.ends_with(')'))
+    let Some((name, rest)) = line.split_once(": ") else { return false };
+    let found = rest.starts_with("ratio ") && rest.contains(" (goal ") || rest.starts_with("skipped (");
+    found && !name.contains(' ') && rest.ends_with(')')
 }
 
 #[cfg(test)]
@@ -84,6 +93,8 @@ mod tests {
     #[test]
     fn knows_a_result_line_from_talk() {
         assert!(is_result("scoring: ratio 0.91 (goal <= 1.00)"));
+        assert!(is_result("cifar10: skipped (DAMSON_DATA names no folder that has cifar10)"));
+        assert!(!is_result("  skipped kddcup99: no file"));
         assert!(!is_result("so the ratio: ratio 0.91 (goal <= 1.00)"));
         assert!(!is_result("scoring: ratio 0.91"));
     }
