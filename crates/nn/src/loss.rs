@@ -23,6 +23,11 @@ pub enum Loss {
     },
     /// Cross-entropy of each output by itself; targets are 0 to 1 each.
     Binary,
+    /// The same, less for outputs that are right already: times `(1 - p)^gamma` with the probability of what is true.
+    BinaryFocal {
+        /// The power.
+        gamma: f32,
+    },
 }
 
 impl Loss {
@@ -31,19 +36,25 @@ impl Loss {
         matches!(self, Loss::CrossEntropy { .. } | Loss::Focal { .. })
     }
 
+    /// Whether an answer is right or wrong, as none is to a number.
+    pub fn decides(self) -> bool {
+        self.has_classes() || matches!(self, Loss::Binary | Loss::BinaryFocal { .. })
+    }
+
     /// Targets a row.
     pub fn targets(self, outputs: usize) -> usize {
         if self.has_classes() { 1 } else { outputs }
     }
 
-    /// The loss of a row with outputs `z`; its gradient, times `share`, is added to `dz`.
-    pub fn add(self, z: &[f32], target: &[f32], share: f32, dz: &mut [f32]) -> f64 {
+    /// The loss of a row with outputs `z`; its gradient, times `share`, is added to `dz`. `positive` is what the binary losses
+    /// of each output count for a target of 1 (PyTorch's `pos_weight`); empty where that is 1.
+    pub fn add(self, z: &[f32], target: &[f32], positive: &[f32], share: f32, dz: &mut [f32]) -> f64 {
         if self.has_classes() {
             return self.classes(z, target[0] as usize, share, dz);
         }
         let each = 1.0 / z.len() as f64;
         let mut loss = 0.0f64;
-        for ((z, y), dz) in z.iter().zip(target).zip(dz) {
+        for (i, ((z, y), dz)) in z.iter().zip(target).zip(dz).enumerate() {
             let (z, y) = (f64::from(*z), f64::from(*y));
             let (value, slope) = match self {
                 Loss::Huber { delta } => {
@@ -54,8 +65,13 @@ impl Loss {
                         (delta * (e.abs() - delta / 2.0), delta * e.signum())
                     }
                 }
-                // max(z, 0) - z y + ln(1 + e^-|z|) never overflows.
-                Loss::Binary => (z.max(0.0) - z * y + (-z.abs()).exp().ln_1p(), 1.0 / (1.0 + (-z).exp()) - y),
+                Loss::Binary | Loss::BinaryFocal { .. } => {
+                    let gamma = if let Loss::BinaryFocal { gamma } = self { f64::from(gamma) } else { 0.0 };
+                    // The slope of the loss of a 0 at -z is the other way round.
+                    let ((one, up), (zero, down)) = (binary(z, gamma), binary(-z, gamma));
+                    let weight = positive.get(i).map_or(1.0, |w| f64::from(*w));
+                    (weight * y * one + (1.0 - y) * zero, weight * y * up - (1.0 - y) * down)
+                }
                 _ => ((z - y) * (z - y), 2.0 * (z - y)),
             };
             loss += value * each;
@@ -110,10 +126,21 @@ impl Loss {
                 let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 z.iter().position(|z| *z == most) == Some(target[0] as usize)
             }
-            Loss::Binary => z.iter().zip(target).all(|(z, y)| (*z > 0.0) == (*y > 0.5)),
+            Loss::Binary | Loss::BinaryFocal { .. } => {
+                z.iter().zip(target).all(|(z, y)| (*z > 0.0) == (*y > 0.5))
+            }
             Loss::Squared | Loss::Huber { .. } => false,
         }
     }
+}
+
+/// The loss of an output `z` whose target is 1, `-(1 - p)^gamma ln p` with `p` its probability, and its slope.
+fn binary(z: f64, gamma: f64) -> (f64, f64) {
+    // ln(1 + e^-z), which never overflows so.
+    let loss = (-z).max(0.0) + (-z.abs()).exp().ln_1p();
+    let (p, miss) = (1.0 / (1.0 + (-z).exp()), 1.0 / (1.0 + z.exp()));
+    let power = if gamma == 0.0 { 1.0 } else { miss.powf(gamma) };
+    (power * loss, -power * (gamma * p * loss + miss))
 }
 
 #[cfg(test)]
@@ -131,14 +158,15 @@ mod tests {
             (Loss::Squared, vec![0.5, 0.0, 2.0, -1.0]),
             (Loss::Huber { delta: 0.7 }, vec![0.5, 0.0, 2.0, -1.0]),
             (Loss::Binary, vec![1.0, 0.0, 0.3, 1.0]),
+            (Loss::BinaryFocal { gamma: 2.0 }, vec![1.0, 0.0, 0.3, 1.0]),
         ] {
-            let mut gradient = [0.0; 4];
-            loss.add(&z, &target, 1.0, &mut gradient);
+            let (mut gradient, weights) = ([0.0; 4], [1.0, 3.0, 0.5, 2.0]);
+            loss.add(&z, &target, &weights, 1.0, &mut gradient);
             for i in 0..4 {
                 let at = |h: f32| {
                     let mut z = z;
                     z[i] += h;
-                    (loss.add(&z, &target, 0.0, &mut [0.0; 4]), f64::from(z[i]))
+                    (loss.add(&z, &target, &weights, 0.0, &mut [0.0; 4]), f64::from(z[i]))
                 };
                 let ((more, right), (less, left)) = (at(1e-3), at(-1e-3));
                 let slope = (more - less) / (right - left);
@@ -155,10 +183,12 @@ mod tests {
             Loss::Focal { gamma: 2.0 },
             Loss::Focal { gamma: 0.5 },
             Loss::Binary,
+            Loss::BinaryFocal { gamma: 2.0 },
+            Loss::BinaryFocal { gamma: 0.5 },
         ] {
             for class in [0.0, 1.0] {
                 let mut gradient = [0.0; 3];
-                let value = loss.add(&z, &[class, 1.0, 0.0], 1.0, &mut gradient);
+                let value = loss.add(&z, &[class, 1.0, 0.0], &[], 1.0, &mut gradient);
                 assert!(
                     value.is_finite() && gradient.iter().all(|g| g.is_finite()),
                     "{loss:?}: {gradient:?}"

@@ -140,6 +140,7 @@ pub struct Trainer {
     scratch: Mutex<Vec<Scratch>>,
     grads: Buffer,
     order: Vec<u32>,
+    positive: Vec<f32>,
 }
 
 /// Lanes of a batch: 8 images or more each, 16 where weights are many, since each lane has sums of its own.
@@ -210,7 +211,13 @@ impl Trainer {
             scratch: Mutex::default(),
             grads: Buffer::new(plan.weights),
             order: vec![],
+            positive: vec![],
         }
+    }
+
+    /// The same, where binary losses count targets of 1 by a weight an output.
+    pub fn with_positive(self, positive: Vec<f32>) -> Trainer {
+        Trainer { positive, ..self }
     }
 
     /// Trains one epoch, number `epoch` from 0.
@@ -287,6 +294,7 @@ impl Trainer {
             && rows.inputs.len() == n * size
             && rows.targets.len() == n * loss.targets(outputs)
             && rows.weights.is_none_or(|w| w.len() == n)
+            && (self.positive.is_empty() || self.positive.len() == outputs)
             && u32::try_from(n).is_ok()
             && self.normal.is_valid(plan.network.input.channels)
             && plan.output().shape.is_flat()
@@ -330,6 +338,7 @@ impl Trainer {
                 norms: &self.norms,
                 weights,
                 rows,
+                positive: &self.positive,
                 batch,
                 at,
                 stop,
@@ -444,6 +453,7 @@ struct Step<'a> {
     norms: &'a [Batch],
     weights: &'a [f32],
     rows: Rows<'a>,
+    positive: &'a [f32],
     batch: &'a [u32],
     /// Epoch and batch.
     at: (usize, usize),
@@ -547,7 +557,7 @@ impl Step<'_> {
 
     /// From the outputs of a group to their gradients.
     fn turn(&self, work: &mut Workspace, lane: &mut Lane, group: &[u32], first: usize) {
-        let (plan, loss) = (self.plan, self.options.loss);
+        let (plan, loss, positive) = (self.plan, self.options.loss, self.positive);
         let (k, n) = (plan.outputs(), group.len());
         let each = loss.targets(k);
         let target = |row: u32| &self.rows.targets[row as usize * each..][..each];
@@ -563,10 +573,12 @@ impl Step<'_> {
             gathered.iter_mut().enumerate().for_each(|(j, v)| *v = z[at(j)]);
             gradient.fill(0.0);
             let (partner, own) = self.partner(first + i);
-            let mut value = f64::from(own) * loss.add(&gathered, target(*row), share * own, &mut gradient);
+            let mut value =
+                f64::from(own) * loss.add(&gathered, target(*row), positive, share * own, &mut gradient);
             if own < 1.0 {
                 let rest = 1.0 - own;
-                value += f64::from(rest) * loss.add(&gathered, target(partner), share * rest, &mut gradient);
+                value += f64::from(rest)
+                    * loss.add(&gathered, target(partner), positive, share * rest, &mut gradient);
             }
             dz.fill(0.0);
             gradient.iter().enumerate().for_each(|(j, v)| dz[at(j)] = *v);
