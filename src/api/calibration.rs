@@ -25,7 +25,7 @@ predicted is the mean probability of a bin''s rows, observed the share of them t
 at equal distances (uniform) or into as many rows each (quantile); empty bins are left out.
 source is a relation''s name or a SELECT; it is read with your rights. target is the column of true answers, by default
 the one that the model was trained on; weight a column of row weights. class is set against the rest: the second of two
-classes by default.
+classes by default. Of sets of labels it is a label.
 Example: SELECT * FROM damson.calibration(''churn'', ''customers_2026'', bins => 5);';
 "#)]
 fn calibration(
@@ -44,8 +44,8 @@ fn calibration(
         let strategy = Strategy::parse(strategy.as_deref().unwrap_or("uniform"))?;
         let asked = Asked { verb: "calibration", model: &model, source: &source, columns, other: None };
         evaluation::run(asked, |scorer, frame, cx| {
-            let class = scorer.positive(class.as_deref())?;
-            Ok(scorer.scored(frame, columns, cx)?.calibration(class, bins, strategy))
+            let (scored, class) = scorer.scored_against_rest(frame, columns, class.as_deref(), cx)?;
+            Ok(scored.calibration(class, bins, strategy))
         })
     });
     TableIterator::new(found.into_iter().map(|b| (b.bin as i64, b.predicted, b.observed, b.rows as i64)))

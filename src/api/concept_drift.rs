@@ -17,7 +17,8 @@ LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 10
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.concept_drift IS
 'Finds when a model''s errors changed, in rows whose answers are known, in the order of a column.
-The error of a row is 1 for a wrong class and 0 for the right one, or the distance of a number from its prediction. A row
+The error of a row is 1 for a wrong class and 0 for the right one, the share of wrong labels of a set, or the distance of a
+number from its prediction. A row
 a change: at which row it was noticed, counted from 1, what order_by was there, and the mean error since the change before
 and up to the next. Nothing is returned where nothing changed. method is adwin or page_hinkley, params a JSON object, as
 river has them: of adwin delta (0.002), clock (32), max_buckets (5), min_window_length (5), grace_period (10); of

@@ -25,7 +25,7 @@ share of the class that is captured up to the bin, and threshold the least proba
 probability stay together.
 source is a relation''s name or a SELECT; it is read with your rights. target is the column of true answers, by default
 the one that the model was trained on; weight a column of row weights. class is set against the rest: the second of two
-classes by default.
+classes by default. Of sets of labels it is a label.
 Example: SELECT bin, lift, gain FROM damson.lift(''churn'', ''customers_2026'');';
 "#)]
 #[allow(clippy::type_complexity)] // It is the SQL function's result.
@@ -54,8 +54,8 @@ fn lift(
         let bins = evaluation::count("bins", bins, 10, 1, 10_000)?;
         let asked = Asked { verb: "lift", model: &model, source: &source, columns, other: None };
         evaluation::run(asked, |scorer, frame, cx| {
-            let class = scorer.positive(class.as_deref())?;
-            scorer.scored(frame, columns, cx)?.lift(class, bins)
+            let (scored, class) = scorer.scored_against_rest(frame, columns, class.as_deref(), cx)?;
+            scored.lift(class, bins)
         })
     });
     TableIterator::new(found.into_iter().map(|b| {

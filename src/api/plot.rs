@@ -73,7 +73,7 @@ fn of_figures(
     if let Some(source) = source {
         let asked = Asked { verb: "plot", model, source, columns, other: None };
         return evaluation::run(asked, |scorer, frame, cx| {
-            let class = class.map(|c| scorer.positive(Some(c))).transpose()?;
+            let class = class.map(|c| scorer.against_rest(Some(c))).transpose()?;
             let figures = scorer.scored(frame, columns, cx)?.figures(class);
             let figures = figures.ok_or_else(|| none_drawn(plot, scorer.card().task.name()))?;
             plot::of_figures(plot, &figures)
@@ -88,7 +88,7 @@ fn of_figures(
             .hint("Name rows with true answers: source => 'relation or SELECT'."));
     };
     if let Some(class) = class {
-        resolved.scorer.positive(Some(class))?;
+        resolved.scorer.against_rest(Some(class))?;
         figures.curves.retain(|c| c.label == class);
         if figures.curves.is_empty() {
             let message = format!("no curve of class \"{class}\" was kept at the training");

@@ -23,7 +23,7 @@ The last point''s threshold is NULL: no row is called positive. Points whose rec
 out, and at most points are kept, evenly by recall.
 source is a relation''s name or a SELECT; it is read with your rights. target is the column of true answers, by default
 the one that the model was trained on; weight a column of row weights. class is set against the rest: the second of two
-classes by default.
+classes by default. Of sets of labels it is a label.
 Example: SELECT * FROM damson.pr_curve(''churn'', ''customers_2026'') WHERE recall >= 0.8 ORDER BY "precision" DESC LIMIT 1;';
 "#)]
 fn pr_curve(
@@ -39,8 +39,8 @@ fn pr_curve(
         let points = evaluation::count("points", points, 200, 2, 1_000_000)?;
         let asked = Asked { verb: "pr_curve", model: &model, source: &source, columns, other: None };
         evaluation::run(asked, |scorer, frame, cx| {
-            let class = scorer.positive(class.as_deref())?;
-            scorer.scored(frame, columns, cx)?.pr_curve(class, points)
+            let (scored, class) = scorer.scored_against_rest(frame, columns, class.as_deref(), cx)?;
+            scored.pr_curve(class, points)
         })
     });
     TableIterator::new(found.into_iter().map(|p| (p.threshold, p.precision, p.recall)))

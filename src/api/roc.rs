@@ -23,7 +23,7 @@ The first point''s threshold is Infinity: no row is called positive. Points on a
 out, as scikit-learn''s roc_curve does, and at most points are kept, evenly along the curve.
 source is a relation''s name or a SELECT; it is read with your rights. target is the column of true answers, by default
 the one that the model was trained on; weight a column of row weights. class is set against the rest: the second of two
-classes by default.
+classes by default. Of sets of labels it is a label.
 Example: SELECT * FROM damson.roc(''churn'', ''customers_2026'', class => ''yes'');';
 "#)]
 fn roc(
@@ -39,8 +39,8 @@ fn roc(
         let points = evaluation::count("points", points, 200, 2, 1_000_000)?;
         let asked = Asked { verb: "roc", model: &model, source: &source, columns, other: None };
         evaluation::run(asked, |scorer, frame, cx| {
-            let class = scorer.positive(class.as_deref())?;
-            scorer.scored(frame, columns, cx)?.roc(class, points)
+            let (scored, class) = scorer.scored_against_rest(frame, columns, class.as_deref(), cx)?;
+            scored.roc(class, points)
         })
     });
     TableIterator::new(found.into_iter().map(|p| (p.threshold, p.fpr, p.tpr)))

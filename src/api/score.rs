@@ -65,7 +65,7 @@ RETURNS double precision
 LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_probability';
 COMMENT ON FUNCTION damson.probability(text, text, VARIADIC "any") IS
-'The probability that a row is of a class, between 0 and 1.
+'The probability that a row is of a class, or that it has a label, between 0 and 1.
 It is calibrated where the model was trained with calibration. Features are given as for damson.predict.
 Example: SELECT c.id, damson.probability(''churn'', ''yes'', c) FROM customers c ORDER BY 2 DESC LIMIT 10;';
 
@@ -74,8 +74,20 @@ RETURNS jsonb
 LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
 AS 'MODULE_PATHNAME', 'damson_probabilities';
 COMMENT ON FUNCTION damson.probabilities(text, VARIADIC "any") IS
-'The probabilities of all classes of a row, as an object with a key for each class.
+'The probabilities of all classes of a row, as an object with a key for each class, or for each label.
+The probabilities of classes sum to 1; a label has one of its own.
 Example: SELECT c.id, damson.probabilities(''churn'', c) FROM customers c;';
+
+CREATE FUNCTION damson.labels(model text, VARIADIC features "any")
+RETURNS text[]
+LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT damson_catalog.scoring_support
+AS 'MODULE_PATHNAME', 'damson_labels';
+COMMENT ON FUNCTION damson.labels(text, VARIADIC "any") IS
+'The labels that a row is given by a model of sets of labels (multilabel): those of probability 0.5 or more.
+They are sorted by their bytes, and an empty array says that none is. The model was trained on an array of text; with
+threshold => ''0.3'' that is the least probability of a label. damson.probability tells that of one label,
+damson.probabilities of all. Features are given as for damson.predict.
+Example: SELECT p.id FROM photos p WHERE damson.labels(''tags'', p.image) @> ''{beach,sunset}'';';
 
 CREATE FUNCTION damson.explain(model text, VARIADIC features "any")
 RETURNS jsonb

@@ -78,12 +78,12 @@ LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.train IS
 'Trains a new version of a model, and the model itself when it is new.
-source is a relation''s name or a SELECT; it is read with your rights. target is the column to predict; without
-one the model is unsupervised. params are the algorithm''s (see damson.parameters), preprocess says how missing
+source is a relation''s name or a SELECT; it is read with your rights. target is the column to predict (an array of
+text is the set of a row''s labels, which a cnn learns); without one the model is unsupervised. params are the algorithm''s (see damson.parameters), preprocess says how missing
 values, scales and categories are treated; both are JSON objects. features names the columns to learn from (all
 others by default), weight a column of row weights, offset_column one that is added to the linear predictor (the log
 of an exposure), group_column the group of each row: the query to rank within, or the cluster of dependent rows. task
-is regression or classification where the target''s type leaves it open, or ranking.
+is regression or classification where the target''s type leaves it open, or ranking, or multilabel for sets of labels.
 With group_by, columns whose values deal the rows to groups, each group gets a model of its own, and all of them are
 one version; NULL makes a group too. Those columns are the first inputs of the model, before the features, and choose
 the group that scores a row. unknown_group says what rows of another group get: error (the default), null, or global,
@@ -102,6 +102,8 @@ such as {"metric": "f1", "positive": "yes"}, {"precision_at_recall": 0.8}, {"rec
 {"cost": {"fp": 1, "fn": 10}} or {"cost": {"actual": {"decided": 10}}} for the least expected cost (costs that are not
 given are 1, and 0 for the right class). calibration is sigmoid or isotonic. conformal, also of a regression, is the
 coverage of damson.predict_lower and damson.predict_upper, or of damson.prediction_set.
+Of sets of labels: class_weight is what the rows that have a label count in its loss (balanced: as much in all as those
+without it), and threshold is a number, the least probability of each label that damson.labels gives.
 Rows to test on serve for none of these. Threshold and calibration are learnt out of fold, which trains five models more;
 with calibration_size from that share of the training rows, held out. conformal holds that share out too, 0.2 by default.
 init_model, a model of boosting or cnn that is yours (name, name@alias or name@7), is gone on from: its trees come first,
@@ -321,7 +323,7 @@ pub(super) fn in_aggregate(
     known: Option<Task>,
 ) -> Result<Learnt> {
     let reading = Reading::of(source)?;
-    let columns = folding::columns(source)?;
+    let columns = folding::columns(source, request.target.as_deref())?;
     let watch = Warnings::default();
     let stop = AtomicBool::new(false);
     let cx = Cx { seed: request.seed, stop: &stop, observer: &watch };

@@ -101,5 +101,6 @@ fn kind(kind: ColumnKind) -> String {
         ColumnKind::Time => "time".into(),
         ColumnKind::Vector { width } => format!("array of {width}"),
         ColumnKind::Bytes => "bytes".into(),
+        ColumnKind::Labels => "labels".into(),
     }
 }

@@ -6,8 +6,7 @@ use super::{description, graph, read, read_kept, write_kept};
 use crate::pg::datum::TextArray;
 use crate::pg::error::{Code, Error, Result};
 use crate::pg::role::current_user;
-use engine::evaluation::figures::Figures;
-use engine::schema::Task;
+use engine::evaluation::figures::{self as drawn, Figures};
 use engine::train::{Metric, RoundMetric};
 use report::lineage::{Lineage, Step};
 use report::model::{Model, Param};
@@ -139,7 +138,7 @@ pub fn of(model: &Resolved) -> Result<Model> {
         target: card.target.clone(),
         features: card.features().iter().map(|i| i.name.clone()).collect(),
         classes: card.classes.clone(),
-        drawable: matches!(card.task, Task::Classification | Task::Regression) && card.group_by == 0,
+        drawable: drawn::draws(card.task) && card.group_by == 0,
         // Importance has a part of its own.
         says: scorer.describe().into_iter().filter(|s| !s.0.starts_with("importance of ")).collect(),
         train_rows: card.train_rows,

@@ -69,11 +69,12 @@ impl Shape<'_> {
 }
 
 /// What a verb gives, in SQL.
-const VERBS: [(&str, &str); 9] = [
+const VERBS: [(&str, &str); 10] = [
     ("predict", "pg_catalog.float8"),
     ("classify", "pg_catalog.text"),
     ("probability", "pg_catalog.float8"),
     ("probabilities", "pg_catalog.jsonb"),
+    ("labels", "pg_catalog.text[]"),
     ("prediction_set", "pg_catalog.text[]"),
     ("predict_lower", "pg_catalog.float8"),
     ("predict_upper", "pg_catalog.float8"),
@@ -84,6 +85,7 @@ const VERBS: [(&str, &str); 9] = [
 fn verb_of(card: &Card, wanted: &Wanted) -> Result<&'static str> {
     let default = match card.task {
         Task::Classification => "classify",
+        Task::Multilabel => "labels",
         Task::Embedding => "embed",
         _ => "predict",
     };
@@ -93,9 +95,10 @@ fn verb_of(card: &Card, wanted: &Wanted) -> Result<&'static str> {
         let names: Vec<&str> = VERBS.iter().map(|v| v.0).collect();
         Error::new(Kind::Parameter, format!("verb is \"{name}\", expected one of {}", names.join(", ")))
     })?;
-    let of_classes = ["classify", "probability", "probabilities", "prediction_set"].contains(&verb);
+    let of_classes = ["classify", "probability", "probabilities", "prediction_set", "labels"].contains(&verb);
     let serves = match card.task {
-        Task::Classification => of_classes || verb == "explain",
+        Task::Classification => of_classes && verb != "labels" || verb == "explain",
+        Task::Multilabel => ["labels", "probability", "probabilities"].contains(&verb),
         Task::Embedding => verb == "embed",
         _ => !of_classes && verb != "embed",
     };

@@ -144,6 +144,8 @@ fn fits(reader: Reader, kind: ColumnKind) -> bool {
         ColumnKind::Time => matches!(reader, Date | Time),
         ColumnKind::Vector { .. } => matches!(reader, Vector(_)),
         ColumnKind::Bytes => reader == Bytes,
+        // No model reads one.
+        ColumnKind::Labels => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Columns while rows come in: datums to typed vectors. Callers: [`super::receiver`], [`super::store`].
 
-use super::datum::ArrayView;
+use super::datum::{ArrayView, TextArray, Value as _};
 use super::error::Error;
 use super::memory::LARGE;
 use super::reader::{Element, Reader, date, time, uuid, without_padding};
@@ -8,6 +8,7 @@ use super::shim::raw;
 use engine::Kind;
 use engine::fingerprint::text_hash;
 use engine::frame::{Column, Data, Dictionary};
+use engine::labels;
 use pgrx::pg_sys::Datum;
 
 /// What a dictionary's string takes beyond its bytes, which it holds twice.
@@ -62,6 +63,7 @@ pub(super) enum Fault {
     Infinite,
     NotUtf8,
     TooManyStrings,
+    NullLabel,
 }
 
 impl Fault {
@@ -80,6 +82,10 @@ impl Fault {
             Fault::Infinite => Error::new(Kind::Data, format!("{at}: the time is infinite or out of range"))
                 .hint(format!("Make it NULL, for example with NULLIF({column}, 'infinity').")),
             Fault::NotUtf8 => Error::new(Kind::Data, format!("{at}: the text is not valid UTF-8")),
+            Fault::NullLabel => {
+                Error::new(Kind::Null, format!("{at}: the array has a NULL among its labels"))
+                    .hint(format!("Leave it out: array_remove({column}, NULL)."))
+            }
             Fault::TooManyStrings => Error::new(Kind::Data, format!("{at}: too many different texts")),
         }
     }
@@ -106,6 +112,7 @@ impl Building {
                     ends.push(bytes.len());
                     return Ok(len as u64);
                 }
+                Reader::Labels => return self.push_labels(datum, to),
                 Reader::Enum => {
                     let oid = datum.value() as u32;
                     if let Some((_, code)) = self.labels.iter().find(|(o, _)| *o == oid) {
@@ -141,6 +148,24 @@ impl Building {
             let new = dictionary.values.len() > before;
             Ok(if new { 2 * text.len() as u64 + STRING_OVERHEAD } else { 0 })
         }
+    }
+
+    /// SAFETY: the datum is an array of text, and `to` has room for a code.
+    unsafe fn push_labels(&mut self, datum: Datum, to: *mut u8) -> std::result::Result<u64, Fault> {
+        let Data::Labels(dictionary) = &mut self.column.data else { return Ok(0) };
+        // SAFETY: the caller's promise. What the server raises here unwinds, so that what is held is dropped.
+        let labels = unsafe { TextArray::read(datum) };
+        let labels: Option<Vec<&str>> = labels.0.iter().map(Option::as_deref).collect();
+        let name = labels::name(labels.ok_or(Fault::NullLabel)?);
+        let before = dictionary.values.len();
+        let code = dictionary.intern(&name);
+        if code == Dictionary::MISSING {
+            return Err(Fault::TooManyStrings);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<u32>().write_unaligned(code) };
+        let new = dictionary.values.len() > before;
+        Ok(if new { 2 * name.len() as u64 + STRING_OVERHEAD } else { 0 })
     }
 
     /// SAFETY: the datum is an array of such elements.
@@ -194,6 +219,12 @@ impl Building {
                 stored.data = Data::Text(dictionary);
             }
             own @ (Data::Vector { .. } | Data::Bytes { .. }) => stored.data = own,
+            Data::Labels(mut dictionary) => {
+                if let Data::Labels(stored) = &mut stored.data {
+                    dictionary.codes = std::mem::take(&mut stored.codes);
+                }
+                stored.data = Data::Labels(dictionary);
+            }
             _ => {}
         }
         if !stored.missing.is_empty() {
@@ -206,7 +237,7 @@ impl Building {
     /// Hashes of the texts that came up since this was last asked.
     pub fn new_texts(&mut self) -> impl Iterator<Item = u64> {
         let texts = match &self.column.data {
-            Data::Text(dictionary) => &dictionary.values[self.hashed..],
+            Data::Text(dictionary) | Data::Labels(dictionary) => &dictionary.values[self.hashed..],
             _ => &[],
         };
         self.hashed += texts.len();
@@ -224,7 +255,7 @@ pub(super) fn append(column: &mut Column, reader: Reader, staged: Staged) -> std
         (Data::I32(v), _) => v.extend(staged.values::<i32>()),
         (Data::I64(v), _) => v.extend(staged.values::<i64>()),
         (Data::Bool(v), _) => v.extend(staged.values::<u8>()),
-        (Data::Text(d), _) => d.codes.extend(staged.values::<u32>()),
+        (Data::Text(d) | Data::Labels(d), _) => d.codes.extend(staged.values::<u32>()),
         (Data::Time(v), Reader::Date) => {
             for (i, days) in staged.values::<i32>().enumerate() {
                 v.push(date(days).unwrap_or_else(|| {
@@ -249,7 +280,7 @@ pub(super) fn mark(column: &mut Column, at: usize) {
         Data::F64(v) => v[at] = f64::NAN,
         Data::Bool(v) => v[at] = 2,
         Data::Time(v) => v[at] = i64::MIN,
-        Data::Text(d) => d.codes[at] = Dictionary::MISSING,
+        Data::Text(d) | Data::Labels(d) => d.codes[at] = Dictionary::MISSING,
         Data::Vector { .. } => {}
         Data::I32(_) | Data::I64(_) | Data::Bytes { .. } => {
             column.missing.resize(at, false);
@@ -319,7 +350,7 @@ fn shrink(data: &mut Data) {
         Data::I32(v) => v.shrink_to_fit(),
         Data::I64(v) | Data::Time(v) => v.shrink_to_fit(),
         Data::Bool(v) => v.shrink_to_fit(),
-        Data::Text(d) => d.codes.shrink_to_fit(),
+        Data::Text(d) | Data::Labels(d) => d.codes.shrink_to_fit(),
         Data::Vector { values, .. } => values.shrink_to_fit(),
         Data::Bytes { ends, bytes } => {
             ends.shrink_to_fit();

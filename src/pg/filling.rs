@@ -64,6 +64,10 @@ pub fn scores(card: &Card) -> Vec<(&'static str, &'static str, &'static str)> {
                 "damson.probability($1, damson.classify($1, \"damson row\"), \"damson row\")",
             ),
         ],
+        Task::Multilabel => vec![
+            ("prediction", "text[]", "damson.labels($1, \"damson row\")"),
+            ("probabilities", "jsonb", "damson.probabilities($1, \"damson row\")"),
+        ],
         Task::Embedding => vec![("prediction", "real[]", "damson.embed($1, \"damson row\")")],
         _ => vec![("prediction", "double precision", "damson.predict($1, \"damson row\")")],
     }

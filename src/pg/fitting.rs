@@ -76,7 +76,7 @@ unsafe fn readers(fcinfo: FunctionCallInfo, first: usize) -> Result<Vec<Reader>>
     let reader = |i: usize| {
         // SAFETY: as above.
         let oid = unsafe { pg_sys::get_fn_expr_argtype(function, i as i32) };
-        Reader::of(oid).ok_or_else(|| {
+        Reader::of(oid).filter(|r| *r != Reader::Labels).ok_or_else(|| {
             let what = if i == first { "the target".to_string() } else { format!("feature {}", i - first) };
             let message = format!("{what} is of type {}, which cannot be learnt from", type_name(oid, -1));
             Error::new(Kind::Type, message).hint("Cast it to a number, text, a boolean or a time.")
@@ -118,7 +118,7 @@ unsafe fn transition(fcinfo: FunctionCallInfo, first: usize) -> Result<Option<Da
                 };
                 let params = if first == 2 { None } else { text(2) };
                 let readers = readers(fcinfo, first)?;
-                let kinds: Vec<ColumnType> = readers.iter().map(|r| column_type(*r)).collect();
+                let kinds: Vec<ColumnType> = readers.iter().filter_map(|r| column_type(*r)).collect();
                 let rows = Collection::new(&algorithm, params.as_deref().unwrap_or("{}"), &kinds)?;
                 keep(context, State::new(rows, readers)?)
             }

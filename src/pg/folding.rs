@@ -35,9 +35,9 @@ fn cx(seed: u64) -> Cx<'static> {
     Cx { seed, stop: &NEVER, observer: &Silent }
 }
 
-/// The type of a column, as training asks.
-pub(super) fn column_type(reader: Reader) -> ColumnType {
-    match reader {
+/// The type of a column, as training asks; none for what an aggregate does not take.
+pub(super) fn column_type(reader: Reader) -> Option<ColumnType> {
+    Some(match reader {
         Reader::F32 | Reader::F64 | Reader::Numeric => ColumnType::Float,
         Reader::I16 | Reader::I32 | Reader::I64 => ColumnType::Integer,
         Reader::Bool => ColumnType::Bool,
@@ -47,17 +47,26 @@ pub(super) fn column_type(reader: Reader) -> ColumnType {
         Reader::Text | Reader::Padded | Reader::Name | Reader::Char | Reader::Uuid | Reader::Enum => {
             ColumnType::Text
         }
-    }
+        Reader::Labels => return None,
+    })
 }
 
-/// The columns of a source that training can read.
+/// The columns of a source that training can read, with a target.
 ///
 /// # Errors
-/// As [`query::read`], but for what only rows show.
-pub fn columns(source: &str) -> Result<Vec<SourceColumn>> {
+/// As [`query::read`], but for what only rows show; 0A000 for a target that is a set of labels.
+pub fn columns(source: &str, target: Option<&str>) -> Result<Vec<SourceColumn>> {
     let found = query::describe(source)?;
+    let labels = |(name, oid): &(String, Oid)| {
+        target == Some(name.as_str()) && Reader::of(*oid) == Some(Reader::Labels)
+    };
+    if found.iter().any(labels) {
+        return Err(Error::new(Kind::Unsupported, "training in an aggregate does not take sets of labels")
+            .hint("SET damson.runner = 'threads'."));
+    }
     let column = |(name, oid): (String, Oid)| {
-        Reader::of(oid).map(|reader| SourceColumn { name, kind: column_type(reader) })
+        let kind = Reader::of(oid).and_then(column_type)?;
+        Some(SourceColumn { name, kind })
     };
     Ok(found.into_iter().filter_map(column).collect())
 }
@@ -92,7 +101,7 @@ impl State {
                 Error::new(Kind::UnknownColumn, format!("the row has no column \"{}\"", column.name))
             })?;
             match Reader::of(self.shape.offers[at].oid) {
-                Some(reader) if column_type(reader) == column.kind => Ok((at, reader)),
+                Some(reader) if column_type(reader) == Some(column.kind) => Ok((at, reader)),
                 _ => Err(Error::new(Kind::Type, format!("column \"{}\" changed its type", column.name))),
             }
         };

@@ -8,6 +8,7 @@
 
 use super::datum;
 use super::error::{Code, Error, Result};
+use super::reader::feature_reader;
 use super::receiver::Receiver;
 use super::role::{ReadOnly, Settings};
 use super::shim::{self, Attribute};
@@ -61,6 +62,10 @@ fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Requ
     run(source, |desc, expected| {
         let columns = columns(desc);
         let picked = pick(&columns, wanted)?;
+        if let Some(request) = request {
+            let target = |c: &&&SourceColumn| request.target.as_ref() != Some(&c.name);
+            picked.iter().filter(target).try_for_each(|c| feature_reader(c).map(|_| ()))?;
+        }
         let survey = request.map(|r| Survey::new(r, picked.iter().map(|c| c.name.as_str())));
         let receiver = receiver.insert(Receiver::new(desc, &picked, expected, limit, survey)?);
         Ok(receiver.destination())

@@ -34,6 +34,8 @@ pub(super) enum Reader {
     Enum,
     /// An array of elements of this type.
     Vector(Element),
+    /// An array of text: a set of labels.
+    Labels,
     Bytes,
 }
 
@@ -74,6 +76,8 @@ impl Reader {
                 pg_sys::INT2OID => Reader::Vector(Element::I16),
                 pg_sys::INT4OID => Reader::Vector(Element::I32),
                 pg_sys::INT8OID => Reader::Vector(Element::I64),
+                // Elements of any such type are stored as text is.
+                pg_sys::TEXTOID | pg_sys::VARCHAROID => Reader::Labels,
                 pg_sys::InvalidOid if is_enum(base) => Reader::Enum,
                 pg_sys::InvalidOid if is_text(base) => Reader::Text,
                 _ => return None,
@@ -89,7 +93,8 @@ impl Reader {
             Reader::F32 | Reader::I32 | Reader::Date => 4,
             Reader::F64 | Reader::I64 | Reader::Time | Reader::Numeric => 8,
             // Codes of a dictionary.
-            Reader::Text | Reader::Padded | Reader::Name | Reader::Char | Reader::Uuid | Reader::Enum => 4,
+            Reader::Text | Reader::Padded | Reader::Name | Reader::Char => 4,
+            Reader::Uuid | Reader::Enum | Reader::Labels => 4,
             Reader::Vector(_) | Reader::Bytes => 0,
         }
     }
@@ -111,6 +116,7 @@ impl Reader {
             Reader::Date | Reader::Time => Data::Time(vec![]),
             Reader::Vector(_) => Data::Vector { width: 0, values: vec![] },
             Reader::Bytes => Data::Bytes { ends: vec![], bytes: vec![] },
+            Reader::Labels => Data::Labels(Dictionary::default()),
             _ => Data::Text(Dictionary::default()),
         }
     }
@@ -162,13 +168,26 @@ pub(super) fn time(microseconds: i64) -> Option<i64> {
 /// `Kind::Type`, with an expression that would do instead.
 pub(super) fn reader(column: &SourceColumn) -> Result<Reader> {
     let Attribute { oid, typmod, .. } = column.attribute;
-    Reader::of(oid).ok_or_else(|| {
-        let name = type_name(oid, typmod);
-        let column = &column.name;
-        let message = format!("column \"{column}\" is of type {name}, which cannot be learnt from");
-        Error::new(Kind::Type, message)
-            .hint(format!("Write {} instead, or leave it out.", cast(column, oid, &name)))
-    })
+    Reader::of(oid).ok_or_else(|| unsupported(&column.name, oid, typmod))
+}
+
+/// As `reader`, for a column that is to be learnt from.
+///
+/// # Errors
+/// As `reader`; a set of labels is no feature.
+pub(super) fn feature_reader(column: &SourceColumn) -> Result<Reader> {
+    let Attribute { oid, typmod, .. } = column.attribute;
+    match reader(column)? {
+        Reader::Labels => Err(unsupported(&column.name, oid, typmod)),
+        reader => Ok(reader),
+    }
+}
+
+fn unsupported(column: &str, oid: Oid, typmod: i32) -> Error {
+    let name = type_name(oid, typmod);
+    let message = format!("column \"{column}\" is of type {name}, which cannot be learnt from");
+    Error::new(Kind::Type, message)
+        .hint(format!("Write {} instead, or leave it out.", cast(column, oid, &name)))
 }
 
 /// A type's name in SQL.

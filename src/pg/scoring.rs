@@ -42,6 +42,7 @@ pub(super) enum Verb {
     Lower,
     Upper,
     Set,
+    Labels,
 }
 
 impl Verb {
@@ -62,6 +63,7 @@ impl Verb {
             Verb::Lower => "predict_lower",
             Verb::Upper => "predict_upper",
             Verb::Set => "prediction_set",
+            Verb::Labels => "labels",
         }
     }
 
@@ -70,9 +72,14 @@ impl Verb {
         let (serves, instead) = match card.task {
             _ if self == Verb::Explain => (true, ""),
             Task::Classification if matches!(self, Verb::Lower | Verb::Upper) => (false, "prediction_set"),
-            Task::Classification => {
-                (!matches!(self, Verb::Predict | Verb::Embed), "classify or damson.probability")
-            }
+            Task::Classification => (
+                !matches!(self, Verb::Predict | Verb::Embed | Verb::Labels),
+                "classify or damson.probability",
+            ),
+            Task::Multilabel => (
+                matches!(self, Verb::Labels | Verb::Probability | Verb::Probabilities | Verb::Layer),
+                "labels or damson.probability",
+            ),
             Task::Regression if self == Verb::Set => (false, "predict_lower and damson.predict_upper"),
             Task::Regression if matches!(self, Verb::Lower | Verb::Upper) => (true, ""),
             Task::Embedding => (matches!(self, Verb::Embed | Verb::Layer), "embed"),
@@ -373,6 +380,11 @@ fn not_conformal() -> Error {
         .hint("Train it with the coverage that you want: damson.train(..., conformal => 0.9).")
 }
 
+/// `{label, ...}`.
+fn labels(scorer: &Scorer, scores: &[f64]) -> Datum {
+    TextArray(scorer.labels(scores).map(|label| Some(scorer.card().classes[label].clone())).collect()).write()
+}
+
 /// SAFETY: the structure of a call of a scoring function.
 #[inline(always)]
 unsafe fn answer(
@@ -407,6 +419,7 @@ pub(super) fn make(verb: Verb, scorer: &Scorer, scores: &[f64], class: usize) ->
         Verb::Lower => float8(interval(scorer, scores)?.0),
         Verb::Upper => float8(interval(scorer, scores)?.1),
         Verb::Set => prediction_set(scorer, scores)?,
+        Verb::Labels => labels(scorer, scores),
         Verb::Embed | Verb::Layer => Float4Array(scores.iter().map(|v| *v as f32).collect()).write(),
         Verb::Explain => return Err(Error::internal("an explanation is not made of scores")),
     })
@@ -501,6 +514,8 @@ scoring_function! {
     damson_predict_upper, pg_finfo_damson_predict_upper, Verb::Upper, scored!(Verb::Upper);
     /// `damson.prediction_set`.
     damson_prediction_set, pg_finfo_damson_prediction_set, Verb::Set, scored!(Verb::Set);
+    /// `damson.labels`.
+    damson_labels, pg_finfo_damson_labels, Verb::Labels, scored!(Verb::Labels);
     /// `damson.explain`.
     damson_explain, pg_finfo_damson_explain, Verb::Explain,
         |scorer, row, _| Ok(explanation(scorer.card(), &scorer.explain(row)?).write());

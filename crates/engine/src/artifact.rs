@@ -109,7 +109,12 @@ pub fn unpack(bytes: &[u8]) -> Result<(Card, Prepared, &[u8])> {
     let (header, payload) = wire::two_parts(&body[8..], damaged)?;
     let Header { card, mut prepared } = wire::decode(header)?;
     prepared.restore()?;
-    if card.features() != prepared.inputs || (card.task == Task::Classification) != (card.classes.len() > 1) {
+    let labels = match card.task {
+        Task::Classification => card.classes.len() > 1,
+        Task::Multilabel => !card.classes.is_empty(),
+        _ => card.classes.is_empty(),
+    };
+    if card.features() != prepared.inputs || !labels {
         return Err(damaged("its parts do not agree"));
     }
     Ok((card, prepared, payload))

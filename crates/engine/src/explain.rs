@@ -180,13 +180,15 @@ impl Scorer {
                 "a model without a target has no permutation importance",
             ));
         };
-        let y = target::apply(&frame.columns[frame.position(name)?], self.card.task, &self.card.classes)?;
+        let target::Truth { y, sets } =
+            target::apply(&frame.columns[frame.position(name)?], self.card.task, &self.card.classes)?;
         let y: Vec<f64> = rows.iter().map(|r| y[*r as usize]).collect();
         let classes = self.card.classes.len();
         let headline = metrics::headline(self.card.task, classes);
         let quality = |source: &FrameRows| -> Result<f64> {
             let scores = score_all(self.model.as_ref(), &self.schema, source, cx)?;
-            let found = measure(self.card.task, classes, &scores, Roles { y: &y, ..Roles::default() });
+            let roles = Roles { y: &y, sets: sets.as_deref(), ..Roles::default() };
+            let found = measure(self.card.task, classes, &scores, roles);
             let value = found.into_iter().find(|(n, _)| n == headline.name).map(|(_, v)| v);
             value.ok_or_else(|| {
                 let message = format!("{} is undefined for these {} rows", headline.name, rows.len());

@@ -52,7 +52,7 @@ pub fn digest(frame: &Frame, columns: &[usize]) -> Digest {
 /// The hashes of the texts that the codes of a column stand for; none of other columns.
 fn texts(column: &Column) -> Vec<u64> {
     match &column.data {
-        Data::Text(d) => d.values.iter().map(|t| text_hash(t)).collect(),
+        Data::Text(d) | Data::Labels(d) => d.values.iter().map(|t| text_hash(t)).collect(),
         _ => vec![],
     }
 }
@@ -141,7 +141,7 @@ fn hash_column(column: &Column, texts: &[u64], seed: u64, first: usize, hashes: 
             let missing = |i: usize| column.missing.get(i).copied().unwrap_or(false);
             fold(hashes, rows, seed, |i| if missing(i) { MISSING } else { whole_bits(v[i]) });
         }
-        Data::Text(d) => {
+        Data::Text(d) | Data::Labels(d) => {
             let text = |c: &u32| texts.get(*c as usize).copied().unwrap_or(MISSING);
             fold(hashes, d.codes[rows].iter(), seed, text);
         }

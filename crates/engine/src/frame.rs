@@ -19,6 +19,9 @@ pub enum Data {
     Bool(Vec<u8>),
     /// Text, character, enum and uuid: codes into a dictionary; missing is `u32::MAX`.
     Text(Dictionary),
+    /// Arrays of text, each read as a set of labels: codes into a dictionary of [`crate::labels::name`]s; missing is
+    /// `u32::MAX`.
+    Labels(Dictionary),
     /// Dates and timestamps as microseconds since 2000-01-01 00:00; missing is `i64::MIN`.
     Time(Vec<i64>),
     /// Arrays of one length, row by row; a missing row, like a missing element, is NaN.
@@ -55,6 +58,8 @@ pub enum ColumnKind {
     },
     /// A byte string.
     Bytes,
+    /// A set of labels.
+    Labels,
 }
 
 impl ColumnKind {
@@ -116,7 +121,7 @@ impl Column {
             Data::I32(v) => v.len(),
             Data::I64(v) | Data::Time(v) => v.len(),
             Data::Bool(v) => v.len(),
-            Data::Text(v) => v.codes.len(),
+            Data::Text(v) | Data::Labels(v) => v.codes.len(),
             Data::Vector { width, values } => values.len().checked_div(*width).unwrap_or(0),
             Data::Bytes { ends, .. } => ends.len(),
         }
@@ -133,6 +138,7 @@ impl Column {
             Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) => ColumnKind::Number,
             Data::Bool(_) => ColumnKind::Bool,
             Data::Text(_) => ColumnKind::Text,
+            Data::Labels(_) => ColumnKind::Labels,
             Data::Time(_) => ColumnKind::Time,
             Data::Vector { width, .. } => ColumnKind::Vector { width: *width },
             Data::Bytes { .. } => ColumnKind::Bytes,
@@ -150,7 +156,7 @@ impl Column {
             Data::I64(v) => Value::Number(v[i] as f64),
             Data::Bool(v) if v[i] > 1 => Value::Missing,
             Data::Bool(v) => Value::Bool(v[i] == 1),
-            Data::Text(d) => d.get(i).map_or(Value::Missing, Value::Text),
+            Data::Text(d) | Data::Labels(d) => d.get(i).map_or(Value::Missing, Value::Text),
             Data::Time(v) if v[i] == i64::MIN => Value::Missing,
             Data::Time(v) => Value::Time(v[i]),
             Data::Vector { width, values } => Value::Vector(&values[i * width..(i + 1) * width]),
@@ -170,7 +176,7 @@ pub enum Value<'a> {
     Number(f64),
     /// A truth value.
     Bool(bool),
-    /// Text.
+    /// Text, or the name of a set of labels.
     Text(&'a str),
     /// Microseconds since 2000-01-01 00:00.
     Time(i64),
@@ -223,7 +229,7 @@ impl Frame {
                     Data::I32(v) => v.len() * 4,
                     Data::I64(v) | Data::Time(v) => v.len() * 8,
                     Data::Bool(v) => v.len(),
-                    Data::Text(d) => {
+                    Data::Text(d) | Data::Labels(d) => {
                         d.codes.len() * 4 + d.values.iter().map(|s| s.len() * 2 + 80).sum::<usize>()
                     }
                     Data::Vector { values, .. } => values.len() * 4,

@@ -11,7 +11,7 @@ use crate::frame::Column;
 use crate::params::Values;
 use crate::prepare::options::OPTIONS;
 use crate::prepare::{InputColumn, Prepared, encode};
-use crate::target::{self, Target};
+use crate::target::{self, Target, Truth};
 use crate::train::Request;
 use std::sync::Arc;
 
@@ -107,7 +107,8 @@ impl InitModel {
     /// Those of [`target::apply`], such as for a class that the model does not know.
     pub(crate) fn target(&self, column: &Column) -> Result<Target> {
         let Card { task, classes, .. } = &self.card;
-        Ok(Target { task: *task, classes: classes.clone(), y: target::apply(column, *task, classes)? })
+        let Truth { y, sets } = target::apply(column, *task, classes)?;
+        Ok(Target { task: *task, classes: classes.clone(), y, sets })
     }
 
     /// Refuses columns of other kinds than the model's.

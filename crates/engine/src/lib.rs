@@ -4,7 +4,7 @@
 //! - [`frame`]: a table in memory.
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
-//!   [`fingerprint`] are its steps.
+//!   [`fingerprint`] are its steps; [`labels`]: sets of labels as a target.
 //! - [`init_model`]: a model that a training goes on from; [`checkpoint`]: where one was broken off.
 //! - [`decision`]: from probabilities to decisions; [`evaluation`]: metrics with intervals, curves, fairness.
 //! - [`groups`]: one model a group of rows, as one model.
@@ -43,6 +43,7 @@ pub mod frame;
 pub mod gate;
 pub mod groups;
 pub mod init_model;
+pub mod labels;
 pub mod learner;
 pub mod lineage;
 pub mod metrics;

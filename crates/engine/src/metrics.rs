@@ -6,6 +6,10 @@
 //! values that are not finite, for weights that sum to nothing, and for class numbers that are not below `classes`.
 //! An empty `weight` means that every row weighs 1.
 
+mod multilabel;
+
+pub use multilabel::multilabel;
+
 use crate::error::Result;
 use crate::schema::Task;
 use crate::split::shuffled;
@@ -31,6 +35,7 @@ pub fn headline(task: Task, classes: usize) -> Headline {
         Task::Regression => ("rmse", false),
         Task::Classification if classes == 2 => ("auc", true),
         Task::Classification => ("accuracy", true),
+        Task::Multilabel => ("f1_micro", true),
         Task::Clustering => ("silhouette", true),
         Task::Ranking => ("ndcg", true),
         Task::Anomaly => ("auc", true),

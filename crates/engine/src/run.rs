@@ -52,7 +52,7 @@ impl Table {
     /// `Kind::Data` when a length does not fit the schema.
     pub fn new(schema: Schema, x: Vec<f64>, y: Vec<f64>) -> Result<Table> {
         fits("feature values", x.len(), schema.rows * schema.width(), false)?;
-        fits("targets", y.len(), schema.rows, true)?;
+        fits("targets", y.len(), schema.rows * schema.targets(), true)?;
         Ok(Table { schema, x, images: vec![], y, weight: vec![], offset: vec![], group: vec![] })
     }
 
@@ -104,14 +104,14 @@ impl Table {
 
     /// Rows `range`, lent without a copy. The range must lie within the table.
     pub fn chunk(&self, range: Range<usize>) -> Chunk<'_> {
-        let (d, image) = (self.schema.width(), self.image_bytes());
+        let (d, image, targets) = (self.schema.width(), self.image_bytes(), self.schema.targets());
         let one = |length: usize| if length == 0 { 0..0 } else { range.clone() };
         Chunk {
             rows: range.len(),
             first: range.start as u64,
             x: &self.x[range.start * d..range.end * d],
             images: &self.images[range.start * image..range.end * image],
-            y: &self.y[one(self.y.len())],
+            y: &self.y[if self.y.is_empty() { 0..0 } else { range.start * targets..range.end * targets }],
             weight: &self.weight[one(self.weight.len())],
             offset: &self.offset[one(self.offset.len())],
             group: &self.group[one(self.group.len())],
@@ -180,7 +180,7 @@ pub fn edge(group: &[u64], row: usize, place: impl Fn(usize) -> usize) -> usize 
 /// Rows a block: about 8 MiB of encoded features and images. It depends on the data's shape alone, never on the
 /// machine: blocks are where floating-point sums are cut, so the same blocks give the same bits.
 pub fn block_rows(schema: &Schema) -> usize {
-    let bytes = schema.width() * 8 + schema.image.map_or(0, |i| i.bytes()) + 16;
+    let bytes = schema.width() * 8 + schema.image.map_or(0, |i| i.bytes()) + 8 * schema.targets() + 8;
     ((8 << 20) / bytes).clamp(64, 8192)
 }
 

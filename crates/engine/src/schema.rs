@@ -17,13 +17,16 @@ pub enum Task {
     Anomaly,
     /// No target; a model gives a vector of numbers.
     Embedding,
+    /// A set of labels a row; a model gives one probability a label, in the order of the labels, each by itself.
+    Multilabel,
 }
 
 impl Task {
     /// Every task, in the order of the reference.
-    pub const ALL: [Task; 6] = [
+    pub const ALL: [Task; 7] = [
         Task::Regression,
         Task::Classification,
+        Task::Multilabel,
         Task::Clustering,
         Task::Ranking,
         Task::Anomaly,
@@ -32,7 +35,7 @@ impl Task {
 
     /// Whether the task needs a target.
     pub fn supervised(self) -> bool {
-        matches!(self, Task::Regression | Task::Classification | Task::Ranking)
+        matches!(self, Task::Regression | Task::Classification | Task::Multilabel | Task::Ranking)
     }
 
     /// The task's name in SQL.
@@ -44,6 +47,7 @@ impl Task {
             Task::Ranking => "ranking",
             Task::Anomaly => "anomaly",
             Task::Embedding => "embedding",
+            Task::Multilabel => "multilabel",
         }
     }
 
@@ -108,7 +112,7 @@ impl ImageShape {
 }
 
 /// What is known before the first row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schema {
     /// The columns of `Chunk::x`, in order.
     pub features: Vec<Feature>,
@@ -116,8 +120,10 @@ pub struct Schema {
     pub image: Option<ImageShape>,
     /// What the model is to do.
     pub task: Task,
-    /// Classes of a classification (2 or more), else 0.
+    /// Classes of a classification (2 or more), labels of a multi-label task (1 or more), else 0.
     pub classes: usize,
+    /// What the loss of each label counts in rows that have it; empty where that is 1. Of a multi-label task alone.
+    pub positive: Vec<f64>,
     /// Rows that training will see.
     pub rows: usize,
 }
@@ -126,19 +132,32 @@ impl Schema {
     /// A schema of `width` numeric features, named `x1` and on.
     pub fn numeric(width: usize, task: Task, classes: usize, rows: usize) -> Schema {
         let feature = |i| Feature { name: format!("x{i}"), kind: FeatureKind::Numeric };
-        Schema { features: (1..=width).map(feature).collect(), image: None, task, classes, rows }
+        Schema {
+            features: (1..=width).map(feature).collect(),
+            image: None,
+            task,
+            classes,
+            positive: vec![],
+            rows,
+        }
     }
 
     /// Features a row.
     pub fn width(&self) -> usize {
         self.features.len()
     }
+
+    /// Values a row of `Chunk::y`.
+    pub fn targets(&self) -> usize {
+        if self.task == Task::Multilabel { self.classes } else { 1 }
+    }
 }
 
 /// A block of encoded rows, lent to a learner or a model.
 ///
 /// Shapes: with `n = rows` and `d = schema.width()`, `x` has `n * d` values row by row; `images` has
-/// `n * image.bytes()` bytes or none; `y` has `n` values in training (a class's number, or the numeric target)
+/// `n * image.bytes()` bytes or none; `y` has `n` values in training (a class's number, or the numeric target;
+/// of a multi-label task `n * classes`, row by row, 1 for each label that the row has and 0 for the others)
 /// and none in scoring; `weight` has `n` positive values, or none where every row weighs 1.
 /// `NaN` in `x` means missing, and reaches only learners of `Input::Native`. Infinite values never arrive
 /// except at those. `y`, `weight` and `offset` are finite. `offset` has `n` values that are added to the linear

@@ -13,8 +13,9 @@ use crate::prepare::summary::Moments;
 use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
 use crate::run::{Buffers, Rows, block_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
+use crate::target::{self, Truth};
 use crate::train::pick;
-use crate::{algorithms, roles, target};
+use crate::{algorithms, labels, roles};
 use nn::data::Inputs;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -82,7 +83,7 @@ impl Scorer {
         };
         card.decision.validate(card.task, card.classes.len())?;
         let expected = match card.task {
-            Task::Classification => card.classes.len(),
+            Task::Classification | Task::Multilabel => card.classes.len(),
             Task::Embedding => model.outputs().max(1),
             _ => 1,
         };
@@ -344,6 +345,11 @@ impl Scorer {
         self.card.decision.rule.decide(probabilities)
     }
 
+    /// The numbers of the labels that a row is given by the probabilities of all labels.
+    pub fn labels<'s>(&self, probabilities: &'s [f64]) -> impl Iterator<Item = usize> + use<'s> {
+        labels::decided(probabilities, self.card.decision.least())
+    }
+
     /// The interval around a regression's score, where the model knows one.
     #[inline]
     pub fn interval(&self, score: f64) -> Option<(f64, f64)> {
@@ -440,11 +446,12 @@ impl Scorer {
         if !self.card.task.supervised() {
             return measure_unsupervised(self.model.as_ref(), &self.schema, &source, &scores);
         }
-        let y = self.target(frame, target)?;
-        Ok(measure(self.card.task, self.card.classes.len(), &scores, Roles { y: &y, ..known }))
+        let Truth { y, sets } = self.target(frame, target)?;
+        let roles = Roles { y: &y, sets: sets.as_deref(), ..known };
+        Ok(measure(self.card.task, self.card.classes.len(), &scores, roles))
     }
 
-    fn target(&self, frame: &Frame, target: Option<&str>) -> Result<Vec<f64>> {
+    fn target(&self, frame: &Frame, target: Option<&str>) -> Result<Truth> {
         let Some(name) = target.or(self.card.target.as_deref()) else {
             return Err(Error::internal("the model does not know its target"));
         };
@@ -475,10 +482,10 @@ impl Scorer {
             }
             return groups::measure::unsupervised(&self.schema, &source, &scores, &ranges);
         }
-        let y = pick(&self.target(frame, target)?, &rows);
+        let y = pick(&self.target(frame, target)?.y, &rows);
         let (weight, offset, group) =
             (pick(known.weight, &rows), pick(known.offset, &rows), pick(known.group, &rows));
-        let roles = Roles { y: &y, weight: &weight, offset: &offset, group: &group };
+        let roles = Roles { y: &y, sets: None, weight: &weight, offset: &offset, group: &group };
         Ok(measure(self.card.task, self.card.classes.len(), &scores, roles))
     }
 
@@ -534,6 +541,7 @@ pub fn measure(task: Task, classes: usize, scores: &[f64], roles: Roles) -> Vec<
         Task::Regression => metrics::regression(roles.y, scores, roles.weight),
         Task::Classification => metrics::classification(roles.y, scores, classes, roles.weight),
         Task::Ranking => metrics::ranking(roles.y, scores, roles.group),
+        Task::Multilabel => return Decision::default().measure(task, classes, scores, roles),
         Task::Clustering | Task::Anomaly | Task::Embedding => vec![],
     };
     found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()

@@ -1,10 +1,12 @@
 //! The target column: what the task is, which classes there are, and each row's number.
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Column, ColumnKind, Data, Value};
+use crate::frame::{Column, ColumnKind, Data, Dictionary, Value};
+use crate::labels::{self, LabelSets};
 use crate::schema::Task;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// An integer target with at most this many distinct values is a class, when nothing else says what it is.
 const FEW: usize = 20;
@@ -14,12 +16,30 @@ const MAX_CLASSES: usize = 1000;
 /// A target, read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// Regression or classification.
+    /// Regression, classification or another task that has a target.
     pub task: Task,
     /// Labels by class number: false before true, numbers ascending, texts by their bytes. Empty for regression.
     pub classes: Vec<String>,
-    /// Each row's value or class number.
+    /// Each row's value or class number, or the number of its set of labels.
     pub y: Vec<f64>,
+    /// The sets of labels of a multi-label task.
+    pub sets: Option<Arc<LabelSets>>,
+}
+
+impl Target {
+    /// Of a task without one.
+    pub(crate) fn none(task: Task) -> Target {
+        Target { task, classes: vec![], y: vec![], sets: None }
+    }
+}
+
+/// The true answers of rows, as a model knows them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Truth {
+    /// As `Target::y`.
+    pub y: Vec<f64>,
+    /// As `Target::sets`.
+    pub sets: Option<Arc<LabelSets>>,
 }
 
 /// Sorts labels as their type wants and still knows them by text.
@@ -92,6 +112,7 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
         matches!(column.data, Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Bool(_));
     let supervised: Vec<Task> = allowed.iter().copied().filter(|t| t.supervised()).collect();
     let task = match (asked, &supervised[..]) {
+        (None, [_, ..]) if column.kind() == ColumnKind::Labels => Task::Multilabel,
         (_, []) => {
             let message = format!("algorithm \"{algorithm}\" takes no target, found \"{name}\"");
             return Err(Error::new(Kind::Unsupported, message).hint("Leave the target out: target => NULL."));
@@ -121,13 +142,40 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
                 _ => error,
             })
         }
-        Task::Regression | Task::Ranking => Ok(Target { task, classes: vec![], y: numbers(column)? }),
+        Task::Regression | Task::Ranking => {
+            Ok(Target { task, classes: vec![], y: numbers(column)?, sets: None })
+        }
+        Task::Multilabel => {
+            let dictionary = sets_of(column)?;
+            let found = parsed(dictionary)?;
+            let labels: BTreeSet<&String> = found.iter().flatten().collect();
+            let (message, hint) = match labels.len() {
+                0 => (
+                    format!("target column \"{name}\" has no label in any row, expected one or more"),
+                    "An empty array is a row without labels; some rows must have some.",
+                ),
+                n if n > MAX_CLASSES => (
+                    format!("target column \"{name}\" has {n} labels, expected at most {MAX_CLASSES}"),
+                    "Keep the frequent ones in the source.",
+                ),
+                _ => {
+                    let classes: Vec<String> = labels.into_iter().cloned().collect();
+                    let Truth { y, sets } = truth_of(column, dictionary, &found, &classes)?;
+                    return Ok(Target { task, classes, y, sets });
+                }
+            };
+            Err(Error::new(Kind::Data, message).hint(hint))
+        }
         Task::Classification => {
+            if column.kind() == ColumnKind::Labels {
+                return Err(wrong_type(column, "text, boolean or a number")
+                    .hint("An array of text is a set of labels: task => 'multilabel'."));
+            }
             let mut found: BTreeMap<Key, (String, f64)> = BTreeMap::new();
             if let Data::I32(values) = &column.data
                 && let Some((classes, y)) = whole_classes(values)
             {
-                return Ok(Target { task, classes, y });
+                return Ok(Target { task, classes, y, sets: None });
             }
             for i in 0..column.len() {
                 let value = column.value(i);
@@ -152,7 +200,7 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
             }
             let number = |i| key(column.value(i)).and_then(|k| found.get(&k)).map_or(0.0, |e| e.1);
             let y = (0..column.len()).map(number).collect();
-            Ok(Target { task, classes: found.into_values().map(|e| e.0).collect(), y })
+            Ok(Target { task, classes: found.into_values().map(|e| e.0).collect(), y, sets: None })
         }
         Task::Clustering | Task::Anomaly | Task::Embedding => {
             let task = task.name();
@@ -213,10 +261,58 @@ impl Labels {
 ///
 /// # Errors
 /// As [`Labels::number`].
-pub fn apply(column: &Column, task: Task, classes: &[String]) -> Result<Vec<f64>> {
+pub fn apply(column: &Column, task: Task, classes: &[String]) -> Result<Truth> {
     refuse_missing(column)?;
+    if task == Task::Multilabel {
+        let dictionary = sets_of(column)?;
+        return truth_of(column, dictionary, &parsed(dictionary)?, classes);
+    }
+    if column.kind() == ColumnKind::Labels {
+        return Err(wrong_type(column, "one value a row"));
+    }
     let labels = Labels::new(task, classes);
-    (0..column.len()).map(|i| labels.number(&column.name, column.value(i))).collect()
+    let y = (0..column.len()).map(|i| labels.number(&column.name, column.value(i))).collect::<Result<_>>()?;
+    Ok(Truth { y, sets: None })
+}
+
+/// The sets of a column of labels.
+fn sets_of(column: &Column) -> Result<&Dictionary> {
+    match &column.data {
+        Data::Labels(dictionary) => Ok(dictionary),
+        _ => Err(wrong_type(column, "an array of text, the set of a row's labels").hint(format!(
+            "For example source => 'SELECT ..., string_to_array({0}, '','') AS {0} FROM ...'.",
+            column.name
+        ))),
+    }
+}
+
+/// The labels of each set, in the order of their codes.
+fn parsed(dictionary: &Dictionary) -> Result<Vec<Vec<String>>> {
+    dictionary.values.iter().map(|name| labels::parse(name)).collect()
+}
+
+/// The number of each row's set.
+///
+/// # Errors
+/// `Kind::Data` for a label that is none of the classes.
+fn truth_of(column: &Column, sets: &Dictionary, found: &[Vec<String>], classes: &[String]) -> Result<Truth> {
+    let known: HashMap<&String, usize> = classes.iter().enumerate().map(|(i, c)| (c, i)).collect();
+    let mut numbered = LabelSets::new(classes.len());
+    for set in found {
+        let number = |label: &String| {
+            known.get(label).copied().ok_or_else(|| {
+                let message = format!(
+                    "target column \"{}\" has \"{label}\", which is no label of the model",
+                    column.name
+                );
+                let shown: Vec<&str> = classes.iter().map(String::as_str).take(40).collect();
+                Error::new(Kind::Data, message).hint(format!("Its labels are: {}.", shown.join(", ")))
+            })
+        };
+        numbered.push(set.iter().map(number).collect::<Result<Vec<_>>>()?);
+    }
+    let y = sets.codes.iter().map(|code| f64::from(*code)).collect();
+    Ok(Truth { y, sets: Some(Arc::new(numbered)) })
 }
 
 fn numbers(column: &Column) -> Result<Vec<f64>> {
@@ -295,8 +391,48 @@ mod tests {
         let t = learn(&column(Data::Bool(vec![1, 0])), None, BOTH, "a").unwrap();
         assert_eq!(
             (&t.classes[..], apply(&column(Data::Bool(vec![1, 0])), t.task, &t.classes).unwrap()),
-            (&["false".to_string(), "true".into()][..], vec![1.0, 0.0])
+            (&["false".to_string(), "true".into()][..], Truth { y: vec![1.0, 0.0], sets: None })
         );
+    }
+
+    fn sets(rows: &[&[&str]]) -> Data {
+        let mut found = Dictionary::default();
+        for row in rows {
+            let code = found.intern(&labels::name(row.iter().copied()));
+            found.codes.push(code);
+        }
+        Data::Labels(found)
+    }
+
+    #[test]
+    fn reads_sets_of_labels() {
+        const SETS: &[Task] = &[Task::Classification, Task::Multilabel];
+        let t = learn(&column(sets(&[&["b", "a"], &[], &["a", "b"], &["c"]])), None, SETS, "a").unwrap();
+        assert_eq!((t.task, t.y), (Task::Multilabel, vec![0.0, 1.0, 0.0, 2.0]));
+        assert_eq!(t.classes, ["a", "b", "c"]);
+        let numbered = t.sets.unwrap();
+        assert_eq!([0.0, 1.0, 2.0].map(|s| numbered.get(s).to_vec()), [vec![0, 1], vec![], vec![2]]);
+        // Rows of another source have other sets; their labels count.
+        let truth = apply(&column(sets(&[&["c", "b"], &["c"]])), Task::Multilabel, &t.classes).unwrap();
+        let numbered = truth.sets.unwrap();
+        assert_eq!((truth.y, numbered.get(0.0), numbered.get(1.0)), (vec![0.0, 1.0], &[1, 2][..], &[2][..]));
+
+        let error = |data, task| learn(&column(data), task, SETS, "a").unwrap_err();
+        assert_eq!(
+            error(sets(&[&[], &[]]), None).message,
+            "target column \"y\" has no label in any row, expected one or more"
+        );
+        let many: Vec<String> = (0..1001).map(|i| format!("l{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(
+            error(sets(&[&many]), None).message,
+            "target column \"y\" has 1001 labels, expected at most 1000"
+        );
+        assert_eq!(error(sets(&[&["a"]]), Some(Task::Classification)).kind, Kind::Type);
+        assert_eq!(error(Data::Bool(vec![0, 1]), Some(Task::Multilabel)).kind, Kind::Type);
+        assert_eq!(learn(&column(sets(&[&["a"]])), None, BOTH, "a").unwrap_err().kind, Kind::Unsupported);
+        let unknown = apply(&column(sets(&[&["d"]])), Task::Multilabel, &t.classes).unwrap_err();
+        assert_eq!(unknown.message, "target column \"y\" has \"d\", which is no label of the model");
     }
 
     #[test]

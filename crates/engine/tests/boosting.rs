@@ -68,7 +68,7 @@ fn schema(levels: &[u32], task: Task, classes: usize, rows: usize) -> Schema {
         name: format!("x{i}"),
         kind: if *levels == 0 { FeatureKind::Numeric } else { FeatureKind::Category { levels: *levels } },
     });
-    Schema { features: features.collect(), image: None, task, classes, rows }
+    Schema { features: features.collect(), image: None, task, classes, positive: vec![], rows }
 }
 
 /// Rows with numbers, missing values and a category of 12 levels; the target depends on all of them.

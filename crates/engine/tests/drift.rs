@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use engine::decision::Decision;
 use engine::drift::baseline::Predictions;
 use engine::drift::compare::{Finding, between};
 use engine::drift::quality::quality;
@@ -361,8 +362,7 @@ fn detectors_are_rivers() {
 #[test]
 fn predictions_are_remembered_by_task() {
     let classes = ["no".to_string(), "yes".to_string()];
-    let given =
-        Predictions::of(Task::Classification, &classes, &[0.8, 0.2, 0.1, 0.9], |p| usize::from(p[1] > 0.5));
+    let given = Predictions::of(Task::Classification, &classes, &[0.8, 0.2, 0.1, 0.9], &Decision::default());
     let reference = frame(vec![column("x", Data::F64(vec![1.0, 2.0]))]);
     let baseline = Baseline::record(&reference, &[0], None, &given, &CX).unwrap();
     let roles: Vec<Role> = baseline.columns.iter().map(|c| c.role).collect();
@@ -377,7 +377,7 @@ fn predictions_are_remembered_by_task() {
     let found = baseline.compare(&reference, &given, None, &Choices::default(), 0.5, &CX).unwrap();
     assert_eq!(found.len(), 4);
     assert!(found.iter().all(|f| !f.drifted));
-    let none = Predictions::of(Task::Embedding, &[], &[1.0, 2.0], |_| 0);
+    let none = Predictions::of(Task::Embedding, &[], &[1.0, 2.0], &Decision::default());
     assert_eq!(Baseline::record(&reference, &[0], None, &none, &CX).unwrap().columns.len(), 1);
 }
 

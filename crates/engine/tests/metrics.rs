@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use engine::metrics::{Metric, classification, clustering, headline, ranking, regression};
+use engine::labels::LabelSets;
+use engine::metrics::{Metric, classification, clustering, headline, multilabel, ranking, regression};
 use engine::schema::Task;
 
 fn numbers(v: &serde_json::Value) -> Vec<f64> {
@@ -14,17 +15,28 @@ fn value(metrics: &[Metric], name: &str) -> Option<f64> {
     metrics.iter().find(|m| m.0 == name).map(|m| m.1)
 }
 
+/// Rows of zeros and ones as the numbers of sets.
+fn sets(rows: &[f64], labels: usize) -> (Vec<f64>, LabelSets) {
+    let mut sets = LabelSets::new(labels);
+    rows.chunks(labels).for_each(|row| sets.push((0..labels).filter(|l| row[*l] == 1.0)));
+    ((0..sets.len()).map(|i| i as f64).collect(), sets)
+}
+
 #[test]
 fn agree_with_scikit_learn() {
     let recorded: serde_json::Value = serde_json::from_str(include_str!("reference/metrics.json")).unwrap();
     let cases = recorded["cases"].as_array().unwrap();
-    assert!(cases.len() >= 18);
+    assert!(cases.len() >= 23);
     for case in cases {
         let (y, p, w) = (numbers(&case["y"]), numbers(&case["prediction"]), numbers(&case["weight"]));
         let classes = case["classes"].as_u64().unwrap() as usize;
         let found = match case["kind"].as_str().unwrap() {
             "regression" => regression(&y, &p, &w),
             "classification" => classification(&y, &p, classes, &w),
+            "multilabel" => {
+                let (y, sets) = sets(&y, classes);
+                multilabel(&y, &sets, &p, case["at"].as_f64().unwrap(), &w)
+            }
             _ => clustering(&p, classes, &y),
         };
         let expected = case["metrics"].as_object().unwrap();
@@ -42,6 +54,7 @@ fn agree_with_scikit_learn() {
 fn no_rows_have_no_metrics() {
     assert!(regression(&[], &[], &[]).is_empty());
     assert!(classification(&[], &[], 2, &[]).is_empty());
+    assert!(multilabel(&[], &LabelSets::new(2), &[], 0.5, &[]).is_empty());
     assert!(clustering(&[], 2, &[]).is_empty());
 }
 
@@ -56,6 +69,13 @@ fn nan_infinity_and_misfits_have_no_metrics() {
         assert!(clustering(&[1.0, 2.0, bad], 1, &[0.0, 1.0, 1.0]).is_empty());
         assert!(clustering(&[1.0, 2.0, 3.0], 1, &[0.0, 1.0, bad]).is_empty());
     }
+    let (y, two) = sets(&[1.0, 0.0, 0.0, 1.0], 2);
+    assert!(!multilabel(&y, &two, &[0.5; 4], 0.5, &[]).is_empty());
+    for bad in [&[0.5, f64::NAN, 0.5, 0.5][..], &[0.5; 3]] {
+        assert!(multilabel(&y, &two, bad, 0.5, &[]).is_empty());
+    }
+    assert!(multilabel(&[0.0, 2.0], &two, &[0.5; 4], 0.5, &[]).is_empty(), "a set that there is not");
+    assert!(multilabel(&[0.0, f64::NAN], &two, &[0.5; 4], 0.5, &[]).is_empty());
     assert!(regression(&[1.0, 2.0], &[1.0], &[]).is_empty());
     assert!(regression(&[1.0, 2.0], &[1.0, 2.0], &[1.0]).is_empty());
     assert!(regression(&[1.0, 2.0], &[1.0, 2.0], &[0.0, 0.0]).is_empty());

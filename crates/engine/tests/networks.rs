@@ -378,3 +378,138 @@ fn whole_trainings_go_on_from_checkpoints_of_the_fit_that_counts() {
         assert!(from.said.into_inner().unwrap().contains("not those of the checkpoint"));
     }
 }
+
+/// Digits with the labels that they have: `even`, `round` (0, 6, 8, 9), `large` (above 4). 1, 2 and 3 have few or none.
+fn labels_of(digit: f64) -> Vec<&'static str> {
+    let known = [
+        ("even", digit % 2.0 == 0.0),
+        ("large", digit > 4.0),
+        ("round", [0.0, 6.0, 8.0, 9.0].contains(&digit)),
+    ];
+    known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+}
+
+fn labelled(rows: usize) -> Frame {
+    let (x, y) = digits(rows);
+    let mut sets = Dictionary::default();
+    for digit in &y {
+        let code = sets.intern(&engine::labels::name(labels_of(*digit)));
+        sets.codes.push(code);
+    }
+    let column = |name: &str, data| Column { name: name.into(), data, missing: vec![] };
+    let pixels = Data::Vector { width: 64, values: x.iter().map(|v| *v as f32).collect() };
+    Frame { columns: vec![column("pixels", pixels), column("traits", Data::Labels(sets))], rows }
+}
+
+fn train_labels(frame: Frame, params: &str, class_weight: Option<&str>, threads: usize) -> Result<Trained> {
+    let decision =
+        engine::decision::Options { class_weight: class_weight.map(str::to_string), ..Default::default() };
+    let request = Request {
+        algorithm: "cnn".into(),
+        params: params.into(),
+        target: Some("traits".into()),
+        decision,
+        split: Split::Random { test_size: 0.25 },
+        seed: 2,
+        max_memory: u64::MAX,
+        ..Request::default()
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| train(frame, &request, &Cx { seed: 2, stop: &NEVER, observer: &Silent }))
+}
+
+#[test]
+fn learns_sets_of_labels_on_any_number_of_threads() {
+    let params = r#"{"architecture": "mlp", "epochs": 15}"#;
+    let whole = train_labels(labelled(1200), params, None, 2).unwrap();
+    assert_eq!(
+        (whole.card.task, &whole.card.classes[..]),
+        (Task::Multilabel, &["even", "large", "round"].map(String::from)[..])
+    );
+    let headline = whole.headline.unwrap();
+    assert_eq!((headline.name.as_str(), headline.split.as_str()), ("f1_micro", "test"));
+    assert!(headline.value > 0.93, "{}", headline.value);
+    let metric = |name: &str| whole.metrics.iter().find(|m| m.name == name).unwrap().value;
+    assert!(metric("accuracy") > 0.85 && metric("hamming_loss") < 0.06 && metric("auc_macro") > 0.97);
+    assert!(train_labels(labelled(1200), params, None, 1).unwrap().artifact == whole.artifact);
+    assert!(train_labels(labelled(1200), params, None, 3).unwrap().artifact == whole.artifact);
+
+    let scorer = Scorer::load(&whole.artifact).unwrap();
+    let (x, y) = digits(40);
+    let mut row = scorer.row();
+    let cx = Cx { seed: 0, stop: &NEVER, observer: &Silent };
+    let together = scorer.score_rows(&labelled(40), &(0..40).collect::<Vec<u32>>(), &cx).unwrap();
+    let mut right = 0;
+    for (i, (pixels, digit)) in x.chunks(64).zip(&y).enumerate() {
+        scorer.set_f64s(&mut row, pixels).unwrap();
+        let p = scorer.score(&mut row).unwrap().to_vec();
+        assert_eq!(p, together[3 * i..3 * (i + 1)]);
+        assert!(p.len() == 3 && p.iter().all(|p| (0.0..=1.0).contains(p)));
+        let given: Vec<&str> = scorer.labels(&p).map(|l| scorer.card().classes[l].as_str()).collect();
+        right += usize::from(given == labels_of(*digit));
+    }
+    assert!(right >= 32, "{right}");
+    // What was remembered of the answers is the set that a row is given.
+    let remembered: Vec<&str> = whole.baseline.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(remembered, ["pixels", "traits", "prediction"]);
+}
+
+#[test]
+fn weights_of_labels_move_their_probabilities() {
+    let params = r#"{"architecture": "mlp", "epochs": 3}"#;
+    let mean = |trained: &Trained| -> Vec<f64> {
+        let scorer = Scorer::load(&trained.artifact).unwrap();
+        let cx = Cx { seed: 0, stop: &NEVER, observer: &Silent };
+        let rows: Vec<u32> = (0..600).collect();
+        let scores = scorer.score_rows(&labelled(600), &rows, &cx).unwrap();
+        (0..3).map(|l| scores.iter().skip(l).step_by(3).sum::<f64>() / 600.0).collect()
+    };
+    let plain = mean(&train_labels(labelled(600), params, None, 2).unwrap());
+    let heavy = train_labels(labelled(600), params, Some(r#"{"round": 20}"#), 2).unwrap();
+    assert_eq!(heavy.card.decision.class_weight, [1.0, 1.0, 20.0]);
+    let heavy = mean(&heavy);
+    assert!(heavy[2] > plain[2] + 0.1 && (heavy[0] - plain[0]).abs() < 0.1, "{plain:?} {heavy:?}");
+    let balanced =
+        train_labels(labelled(600), params, Some("balanced"), 2).unwrap().card.decision.class_weight;
+    let with = |name| digits(600).1.iter().filter(|d| labels_of(**d).contains(&name)).count() as f64;
+    // Of the training rows, which are three quarters of all.
+    for (weight, name) in balanced.iter().zip(["even", "large", "round"]) {
+        let of_all = (600.0 - with(name)) / with(name);
+        assert!((weight / of_all - 1.0).abs() < 0.2, "{name}: {weight} of {of_all}");
+    }
+}
+
+#[test]
+fn early_stopping_holds_sets_of_labels_out() {
+    let params = r#"{"architecture": "mlp", "epochs": 60, "early_stopping": true, "n_iter_no_change": 2, "tol": 0.01,
+        "validation_fraction": 0.2, "loss": "focal"}"#;
+    let trained = train_labels(labelled(600), params, None, 2).unwrap();
+    let scores: Vec<f64> =
+        trained.rounds.iter().filter(|r| r.name == "validation_score").map(|r| r.value).collect();
+    assert!(scores.len() > 3 && scores.len() < 60 && scores.iter().all(|s| (0.0..=1.0).contains(s)));
+    assert!(scores.iter().copied().fold(0.0, f64::max) > 0.7, "{scores:?}");
+}
+
+#[test]
+fn refuses_a_model_of_labels_that_claims_to_be_of_classes() {
+    let params = r#"{"architecture": "mlp", "epochs": 1}"#;
+    let whole = train_labels(labelled(200), params, None, 1).unwrap();
+    let (card, prepared, payload) = unpack(&whole.artifact).unwrap();
+    for (task, classes) in [
+        (Task::Classification, card.classes.clone()),
+        (Task::Multilabel, vec!["even".to_string()]),
+        (Task::Multilabel, vec![]),
+        (Task::Regression, vec![]),
+        (Task::Regression, card.classes.clone()),
+    ] {
+        let false_card = engine::artifact::Card { task, classes, ..card.clone() };
+        let packed = engine::artifact::pack(&false_card, &prepared, payload).unwrap();
+        assert_eq!(Scorer::load(&packed).err().map(|e| e.kind), Some(Kind::Corrupt), "{task:?}");
+    }
+    for at in [f64::NAN, -0.5, 1.5] {
+        let mut false_card = card.clone();
+        false_card.decision.rule = engine::decision::Rule::Labels { at };
+        let packed = engine::artifact::pack(&false_card, &prepared, payload).unwrap();
+        assert_eq!(Scorer::load(&packed).err().map(|e| e.kind), Some(Kind::Corrupt), "{at}");
+    }
+}

@@ -87,8 +87,8 @@ impl Options {
     /// `Kind::Parameter` for options that the task cannot have, and for labels that are no classes.
     pub(crate) fn check_task(&self, task: Task, classes: &[String]) -> Result<()> {
         let classified = [
-            ("class_weight", self.class_weight.is_some()),
-            ("threshold", self.threshold.is_some()),
+            ("class_weight", self.class_weight.is_some() && task != Task::Multilabel),
+            ("threshold", self.threshold.is_some() && task != Task::Multilabel),
             ("calibration", self.calibration.is_some()),
         ];
         if let Some((name, _)) = classified.iter().find(|o| o.1 && task != Task::Classification) {
@@ -105,6 +105,9 @@ impl Options {
         let plan = self.plan()?;
         if let Some(weights) = plan.class_weight {
             weights.resolve(classes, &vec![1.0; classes.len()])?;
+        }
+        if task == Task::Multilabel {
+            return plan.threshold.map_or(Ok(()), |wish| wish.least().map(|_| ()));
         }
         plan.threshold.map_or(Ok(()), |wish| wish.rule(classes).map(|_| ()))
     }
@@ -148,6 +151,11 @@ impl Decision {
         }
     }
 
+    /// The least probability of a label that a row is given, of a multi-label task.
+    pub fn least(&self) -> f64 {
+        if let Rule::Labels { at } = self.rule { at } else { 0.5 }
+    }
+
     /// The metrics of calibrated scores against a target; a value a scored row in each list of `roles`. Those that
     /// need one class a row take the one that is decided for. Conformal prediction adds `coverage`, and
     /// `interval_width` or `set_size`, the mean number of classes in a set.
@@ -158,6 +166,11 @@ impl Decision {
                     scores.chunks_exact(classes).map(|row| self.rule.decide(row)).collect();
                 let found = metrics::decisions(roles.y, scores, &decided, classes, roles.weight);
                 found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+            }
+            (Task::Multilabel, _) => {
+                let found =
+                    roles.sets.map(|s| metrics::multilabel(roles.y, s, scores, self.least(), roles.weight));
+                found.unwrap_or_default().into_iter().map(|(name, value)| (name.to_string(), value)).collect()
             }
             _ => measure(task, classes, scores, roles),
         };
@@ -201,14 +214,17 @@ impl Decision {
     /// `Kind::Corrupt`.
     pub fn validate(&self, task: Task, classes: usize) -> Result<()> {
         let classified = task == Task::Classification && classes > 1;
-        let plain =
-            self.calibration.is_none() && self.rule == Rule::Likeliest && self.class_weight.is_empty();
+        let labelled = task == Task::Multilabel && classes > 0;
+        let plain = self.calibration.is_none()
+            && (self.rule == Rule::Likeliest || labelled && matches!(self.rule, Rule::Labels { .. }))
+            && (self.class_weight.is_empty() || labelled);
         let weights = self.class_weight.is_empty() || self.class_weight.len() == classes;
         let fits = (classified || plain)
             && weights
             && self.class_weight.iter().all(|w| w.is_finite() && *w > 0.0)
             && self.calibration.as_ref().is_none_or(|c| c.valid(classes))
             && self.rule.valid(classes)
+            && (labelled || !matches!(self.rule, Rule::Labels { .. }))
             && self.conformal.is_none_or(|c| c.valid() && (classified || task == Task::Regression));
         if fits { Ok(()) } else { Err(Error::corrupt("the stored decision does not fit the model")) }
     }

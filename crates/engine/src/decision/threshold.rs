@@ -75,6 +75,11 @@ pub enum Rule {
         /// The cost by actual class, then by decided one.
         costs: Vec<f64>,
     },
+    /// Not one class, but every label whose probability is at least `at`.
+    Labels {
+        /// The threshold.
+        at: f64,
+    },
 }
 
 const FORMS: &str = "A metric (accuracy, balanced_accuracy, f1, mcc, youden), a number, or JSON: {\"metric\": \"f1\", \
@@ -227,6 +232,21 @@ impl Wish {
         matches!(self, Wish::Tuned { .. })
     }
 
+    /// The least probability of a label that a row is given, for a multi-label task.
+    ///
+    /// # Errors
+    /// `Kind::Parameter` for anything but a number.
+    pub fn least(&self) -> Result<f64> {
+        match self {
+            Wish::Fixed { positive: None, at } => Ok(*at),
+            _ => Err(Error::new(
+                Kind::Parameter,
+                "the threshold of sets of labels is a number, the same for all labels",
+            )
+            .hint("For example threshold => '0.3': a row is given the labels of that probability or more.")),
+        }
+    }
+
     /// The number of the positive class.
     ///
     /// # Errors
@@ -317,7 +337,7 @@ impl Rule {
     #[inline]
     pub fn decide(&self, probabilities: &[f64]) -> usize {
         match self {
-            Rule::Likeliest => first_best(probabilities.iter().copied()),
+            Rule::Likeliest | Rule::Labels { .. } => first_best(probabilities.iter().copied()),
             Rule::Threshold { positive, at, .. } => {
                 let positive = usize::from(*positive);
                 if probabilities[positive] >= *at { positive } else { 1 - positive }
@@ -337,6 +357,7 @@ impl Rule {
         let name = |i: usize| classes.get(i).map_or("", String::as_str);
         match self {
             Rule::Likeliest => vec![],
+            Rule::Labels { at } => vec![("threshold of each label".into(), format!("{at:.6}"))],
             Rule::Threshold { positive, at, tuned } => {
                 let mut rows =
                     vec![(format!("threshold of {}", name(usize::from(*positive))), format!("{at:.6}"))];
@@ -375,6 +396,7 @@ impl Rule {
     pub(super) fn valid(&self, classes: usize) -> bool {
         match self {
             Rule::Likeliest => true,
+            Rule::Labels { at } => (0.0..=1.0).contains(at),
             Rule::Threshold { positive, at, .. } => classes == 2 && *positive < 2 && at.is_finite(),
             Rule::Cost { costs } => {
                 Some(costs.len()) == classes.checked_mul(classes) && costs.iter().all(|c| c.is_finite())

@@ -7,6 +7,7 @@ use super::compare::{Choices, Finding, Side, compare, dataset};
 use super::method::Shape;
 use super::numbers::{Numbers, Stream};
 use super::read::{self, Sampled};
+use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
 use crate::fold::ColumnType;
 use crate::frame::{Column, Data, Dictionary, Frame, Value};
@@ -15,7 +16,7 @@ use crate::prepare::extent::Extent;
 use crate::schema::Task;
 use crate::scorer::Scorer;
 use crate::survey::Survey;
-use crate::{target, wire};
+use crate::{labels, target, wire};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -121,16 +122,10 @@ pub struct Baseline {
 pub struct Predictions(Vec<(Role, Column)>);
 
 impl Predictions {
-    /// Of a model's scores, a value or a probability a class a row. `decide` gives the class of a row's probabilities.
-    /// An embedding gives nothing.
-    pub fn of(
-        task: Task,
-        classes: &[String],
-        scores: &[f64],
-        decide: impl Fn(&[f64]) -> usize,
-    ) -> Predictions {
+    /// Of a model's scores, a value or a probability a class a row, with what decides by them. An embedding gives nothing.
+    pub fn of(task: Task, classes: &[String], scores: &[f64], decision: &Decision) -> Predictions {
         let column = |role: Role, data| (role, Column { name: role.name().into(), data, missing: vec![] });
-        let labels = |names: &mut dyn Iterator<Item = String>| {
+        let texts = |names: &mut dyn Iterator<Item = String>| {
             let mut found = Dictionary::default();
             for name in names {
                 let code = found.intern(&name);
@@ -142,8 +137,8 @@ impl Predictions {
             Task::Embedding => vec![],
             Task::Classification if classes.len() > 1 => {
                 let rows = || scores.chunks_exact(classes.len());
-                let name = |p: &[f64]| classes.get(decide(p)).cloned().unwrap_or_default();
-                let decided = labels(&mut rows().map(name));
+                let name = |p: &[f64]| classes.get(decision.rule.decide(p)).cloned().unwrap_or_default();
+                let decided = texts(&mut rows().map(name));
                 let sure = |p: &[f64]| match p {
                     [_, second] => *second,
                     all => all.iter().copied().fold(0.0, f64::max),
@@ -152,6 +147,13 @@ impl Predictions {
                     column(Role::Prediction, decided),
                     column(Role::Probability, Data::F64(rows().map(sure).collect())),
                 ]
+            }
+            // The set that a row is given, as its target is read.
+            Task::Multilabel if !classes.is_empty() => {
+                let set = |p: &[f64]| {
+                    labels::name(labels::decided(p, decision.least()).map(|label| classes[label].as_str()))
+                };
+                vec![column(Role::Prediction, texts(&mut scores.chunks_exact(classes.len()).map(set)))]
             }
             Task::Clustering => {
                 let (mut found, mut codes) = (Dictionary::default(), HashMap::new());
@@ -362,7 +364,7 @@ impl Scorer {
         } else {
             self.score_known(frame, &rows, cx)?
         };
-        Ok(Predictions::of(card.task, &card.classes, &scores, |p| self.decide(p)))
+        Ok(Predictions::of(card.task, &card.classes, &scores, &card.decision))
     }
 }
 

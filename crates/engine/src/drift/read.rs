@@ -80,7 +80,7 @@ impl Sampled {
 fn read(column: &Column, shape: Option<Shape>, small: Option<&Known>, cx: &Cx) -> Result<Distribution> {
     cx.check()?;
     Ok(match &column.data {
-        Data::Text(d) => {
+        Data::Text(d) | Data::Labels(d) => {
             let mut counts = vec![0u64; d.values.len()];
             let mut missing = 0;
             for code in &d.codes {

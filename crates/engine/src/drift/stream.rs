@@ -430,8 +430,8 @@ pub fn values(frame: &Frame, column: &str, by: &str) -> Result<Ordered> {
     Ok(found)
 }
 
-/// The errors of a model in the order of a column: 1 for a wrong class and 0 for the right one, or the distance of a
-/// number from the prediction.
+/// The errors of a model in the order of a column: 1 for a wrong class and 0 for the right one, the share of wrong labels, or
+/// the distance of a number from the prediction.
 ///
 /// # Errors
 /// As [`Scorer::scored`]; `Kind::Unsupported` for a ranking.
@@ -440,6 +440,7 @@ pub fn errors(scorer: &Scorer, frame: &Frame, target: Option<&str>, by: &str, cx
     let scored = scorer.scored(frame, Columns { target, weight: None }, cx)?;
     let error = |i: usize| match scored.task {
         Task::Classification => f64::from(u8::from(scored.decided(i) != scored.y[i] as usize)),
+        Task::Multilabel => scored.wrong_labels(i),
         _ => (scored.row(i)[0] - scored.y[i]).abs(),
     };
     if scored.task == Task::Ranking {

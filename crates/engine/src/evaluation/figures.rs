@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::explain::{Draw, Importance, Ranked};
 use crate::fingerprint::hash;
 use crate::frame::{Frame, Value};
+use crate::labels::LabelSets;
 use crate::learner::Cx;
 use crate::metrics::areas;
 use crate::schema::Task;
@@ -18,6 +19,7 @@ use crate::scorer::Scorer;
 use crate::wire;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Rows that curves are made of; of more, one of each run of neighbours, by hash. Metrics are of all rows.
 pub const DRAWN: usize = 1 << 16;
@@ -62,7 +64,7 @@ pub struct Figures {
     pub drawn: u64,
     /// Metrics of all rows; empty for [`Part::Folds`], whose metrics are means over the folds.
     pub measures: Vec<Measure>,
-    /// Classes against the rest: the second of two, or the most frequent ones.
+    /// Classes against the rest: the second of two, or the most frequent ones; or labels, each by itself.
     pub curves: Vec<Curves>,
     /// Rows by true and decided class.
     pub confusion: Option<Confusion>,
@@ -220,6 +222,7 @@ impl Errors {
 #[derive(Default)]
 pub(crate) struct Rows {
     pub y: Vec<f64>,
+    pub sets: Option<Arc<LabelSets>>,
     pub scores: Vec<f64>,
     pub weight: Vec<f64>,
 }
@@ -235,17 +238,29 @@ impl Rows {
         part: Part,
         known: &[(String, f64)],
     ) -> Option<Figures> {
-        if !matches!(task, Task::Classification | Task::Regression) || self.y.is_empty() {
+        if !draws(task) || self.y.is_empty() {
             return None;
         }
-        let Rows { y, scores, weight } = self;
+        let Rows { y, sets, scores, weight } = self;
         let (classes, decision) = (classes.to_vec(), decision.clone());
-        let scored = Scored { task, classes, y, scores, weight, group: vec![], decision };
+        let scored = Scored { task, classes, y, sets, scores, weight, group: vec![], decision };
         scored.drawn(part, None, || match part {
             Part::Folds => vec![],
             _ => scored.intervals(known.to_vec(), None, CONFIDENCE),
         })
     }
+}
+
+/// Whether answers of a task have figures.
+pub fn draws(task: Task) -> bool {
+    matches!(task, Task::Classification | Task::Multilabel | Task::Regression)
+}
+
+/// Places, that of the greatest count first.
+fn ordered(rows: &[u64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|c| (std::cmp::Reverse(rows[*c]), *c));
+    order
 }
 
 /// What a model does with rows that a caller gave.
@@ -318,8 +333,7 @@ impl Scored {
         class: Option<usize>,
         measured: impl FnOnce() -> Vec<Measurement>,
     ) -> Option<Figures> {
-        let draws = matches!(self.task, Task::Classification | Task::Regression);
-        if !draws || !self.scores.iter().chain(&self.y).all(|x| x.is_finite()) {
+        if !draws(self.task) || !self.scores.iter().chain(&self.y).all(|x| x.is_finite()) {
             return None;
         }
         let measures =
@@ -338,9 +352,13 @@ impl Scored {
             rows: self.rows() as u64,
             drawn: drawn.rows() as u64,
             measures,
-            curves: if classified { drawn.all_curves(class) } else { vec![] },
+            curves: match self.task {
+                Task::Classification => drawn.all_curves(class),
+                Task::Multilabel => drawn.label_curves(class),
+                _ => vec![],
+            },
             confusion: classified.then(|| self.matrix()),
-            errors: if classified { None } else { drawn.errors() },
+            errors: if self.task == Task::Regression { drawn.errors() } else { None },
         })
     }
 
@@ -348,9 +366,17 @@ impl Scored {
     fn by_frequency(&self) -> Vec<usize> {
         let mut rows = vec![0u64; self.classes.len()];
         self.y.iter().for_each(|c| rows[*c as usize] += 1);
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|c| (std::cmp::Reverse(rows[*c]), *c));
-        order
+        ordered(&rows)
+    }
+
+    /// Of each label by itself, or of one.
+    fn label_curves(&self, label: Option<usize>) -> Vec<Curves> {
+        let mut labels = match label {
+            Some(label) => vec![label],
+            None => ordered(&self.label_rows()).into_iter().take(CLASSES).collect(),
+        };
+        labels.sort_unstable();
+        labels.into_par_iter().filter_map(|label| self.of_label(label).curves(1)).collect()
     }
 
     fn all_curves(&self, class: Option<usize>) -> Vec<Curves> {

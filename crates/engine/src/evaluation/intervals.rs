@@ -45,6 +45,7 @@ impl<'a> Intervals<'a> {
         let found = match s.task {
             Task::Regression => self.of_regression(name, value),
             Task::Classification => self.of_classification(name, value),
+            Task::Multilabel => self.of_labels(name, value),
             _ => None,
         }?;
         let (low, high) = match name {
@@ -125,6 +126,73 @@ impl<'a> Intervals<'a> {
             }
             _ => None,
         }
+    }
+
+    fn of_labels(&self, name: &str, value: f64) -> Option<(f64, f64)> {
+        let s = self.scored;
+        let number = |b: bool| f64::from(u8::from(b));
+        // What precision, recall and F1 of a label are the quotient of, of a row that has it or not and is given it or not.
+        let precision = |(there, given): (bool, bool)| [number(there && given), number(given)];
+        let recall = |(there, given): (bool, bool)| [number(there && given), number(there)];
+        let f1 = |(there, given): (bool, bool)| [2.0 * number(there && given), number(there) + number(given)];
+        let of_row = |i: usize, parts: &dyn Fn((bool, bool)) -> [f64; 2]| {
+            s.labels(i).map(parts).fold([0.0; 2], |sum, part| [sum[0] + part[0], sum[1] + part[1]])
+        };
+        let share = |[over, under]: [f64; 2]| if under > 0.0 { over / under } else { 0.0 };
+        match name {
+            "accuracy" => self.wilson(|_| true, |i| s.wrong_labels(i) == 0.0),
+            "hamming_loss" => self.normal(value, |i| s.wrong_labels(i) - value),
+            "f1_samples" => self.normal(value, |i| share(of_row(i, &f1)) - value),
+            "jaccard_samples" => self.normal(value, |i| {
+                let union = |(there, given): (bool, bool)| [number(there && given), number(there || given)];
+                share(of_row(i, &union)) - value
+            }),
+            "f1_micro" => {
+                let under = self.mean(|i| of_row(i, &f1)[1]);
+                let influence = |[over, own]: [f64; 2]| (over - value * own) / under;
+                (under > 0.0).then(|| self.normal(value, |i| influence(of_row(i, &f1))))?
+            }
+            "f1_macro" => self.of_quotients(value, f1),
+            "precision_macro" => self.of_quotients(value, precision),
+            "recall_macro" => self.of_quotients(value, recall),
+            "log_loss" => self.normal(value, |i| {
+                let loss = |(p, (there, _)): (&f64, (bool, bool))| {
+                    let p = p.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+                    -(if there { p } else { 1.0 - p }).ln()
+                };
+                s.row(i).iter().zip(s.labels(i)).map(loss).sum::<f64>() / s.classes.len() as f64 - value
+            }),
+            "auc_macro" => {
+                let mut sum = vec![0.0; s.rows()];
+                for label in 0..s.classes.len() {
+                    let own = s.of_label(label);
+                    let influence = Intervals::new(&own, 0.95).auc(1)?;
+                    let share = 1.0 / s.classes.len() as f64;
+                    influence.iter().zip(&mut sum).for_each(|(one, sum)| *sum += one * share);
+                }
+                self.plain(value, |i| sum[i])
+            }
+            _ => None,
+        }
+    }
+
+    /// The interval of the mean over labels of quotients of sums over rows.
+    fn of_quotients(&self, value: f64, parts: impl Fn((bool, bool)) -> [f64; 2]) -> Option<(f64, f64)> {
+        let s = self.scored;
+        let mut sums = vec![[0.0; 2]; s.classes.len()];
+        for i in 0..s.rows() {
+            for (sum, part) in sums.iter_mut().zip(s.labels(i).map(&parts)) {
+                (0..2).for_each(|k| sum[k] += s.weight(i) * part[k]);
+            }
+        }
+        let influence = |i: usize| {
+            let of_label = |(sum, part): (&[f64; 2], [f64; 2])| match sum[1] > 0.0 {
+                true => (part[0] - sum[0] / sum[1] * part[1]) * self.total / sum[1],
+                false => 0.0,
+            };
+            sums.iter().zip(s.labels(i).map(&parts)).map(of_label).sum::<f64>() / s.classes.len() as f64
+        };
+        self.normal(value, influence)
     }
 
     fn mean(&self, value: impl Fn(usize) -> f64) -> f64 {
@@ -282,5 +350,70 @@ impl<'a> Intervals<'a> {
         let n = s.rows() as f64;
         let error = (variance * n / (n - 1.0)).sqrt();
         Some((value - self.z * error, value + self.z * error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::Decision;
+    use crate::labels::LabelSets;
+    use std::sync::Arc;
+
+    /// 500 rows with sets of four labels, one of them rare; the same everywhere.
+    fn scored(rows: &[usize]) -> Scored {
+        let noise = |i: usize, salt: usize| {
+            let x = ((i * 4 + salt) as u64 ^ 0x5DEE).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            ((x ^ (x >> 32)) >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let has = |i: usize, label: usize| noise(i, label) < [0.5, 0.3, 0.4, 0.1][label];
+        let mut sets = LabelSets::new(4);
+        (0..16).for_each(|set: usize| sets.push((0..4).filter(|label| set >> label & 1 == 1)));
+        let set = |i: &usize| (0..4).map(|label| usize::from(has(*i, label)) << label).sum::<usize>() as f64;
+        let p = |i: usize, label: usize| {
+            let signal = if has(i, label) { 0.2 } else { -0.2 };
+            (0.5 + signal + 0.9 * (noise(i + 10_007, label) - 0.5)).clamp(0.01, 0.99)
+        };
+        Scored {
+            task: Task::Multilabel,
+            classes: ["a", "b", "c", "d"].map(String::from).to_vec(),
+            y: rows.iter().map(set).collect(),
+            sets: Some(Arc::new(sets)),
+            scores: rows.iter().flat_map(|i| (0..4).map(move |label| p(*i, label))).collect(),
+            weight: vec![],
+            group: vec![],
+            decision: Decision::default(),
+        }
+    }
+
+    #[test]
+    fn intervals_of_labels_are_as_wide_as_the_bootstraps() {
+        let all: Vec<usize> = (0..500).collect();
+        let measured = scored(&all).measure(None, 0.95);
+        let mut state = 11u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % 500
+        };
+        let mut sums = vec![[0.0; 2]; measured.len()];
+        const DRAWS: usize = 600;
+        for _ in 0..DRAWS {
+            let rows: Vec<usize> = (0..500).map(|_| draw()).collect();
+            for (sum, (_, value)) in sums.iter_mut().zip(scored(&rows).metrics()) {
+                (sum[0], sum[1]) = (sum[0] + value, sum[1] + value * value);
+            }
+        }
+        for (m, [sum, squares]) in measured.iter().zip(sums) {
+            let mean = sum / DRAWS as f64;
+            let deviation = (squares / DRAWS as f64 - mean * mean).sqrt();
+            let Some((low, high)) = m.interval else {
+                assert_eq!(m.name, "average_precision_macro");
+                continue;
+            };
+            assert!(low < m.value && m.value < high, "{m:?}");
+            let ratio = (high - low) / (2.0 * 1.96 * deviation);
+            assert!((0.88..1.12).contains(&ratio), "{}: {ratio}", m.name);
+        }
     }
 }

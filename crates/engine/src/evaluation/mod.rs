@@ -6,6 +6,7 @@ pub mod curves;
 mod fairness;
 pub mod figures;
 mod intervals;
+mod labels;
 pub mod shadow;
 
 pub use fairness::Fairness;
@@ -13,6 +14,7 @@ pub use fairness::Fairness;
 use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, Data, Frame};
+use crate::labels::LabelSets;
 use crate::learner::Cx;
 use crate::prepare::Roles;
 use crate::roles;
@@ -20,6 +22,7 @@ use crate::schema::Task;
 use crate::scorer::Scorer;
 use crate::target;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// More slices or groups than this are a mistake, such as an identifier.
 const MAX_SLICES: usize = 200;
@@ -40,8 +43,9 @@ pub struct Scored {
     pub task: Task,
     /// Its classes; empty for a regression.
     pub classes: Vec<String>,
-    /// True values or class numbers.
+    /// True values or class numbers, or the numbers of sets of labels.
     pub y: Vec<f64>,
+    sets: Option<Arc<LabelSets>>,
     /// Predictions, or calibrated probabilities of all classes row by row.
     pub scores: Vec<f64>,
     /// Weights; empty where all weigh 1.
@@ -90,7 +94,8 @@ impl Scorer {
         let Some(name) = columns.target.or(card.target.as_deref()) else {
             return Err(Error::internal("the model does not know its target"));
         };
-        let y = target::apply(&frame.columns[frame.position(name)?], card.task, &card.classes)?;
+        let target::Truth { y, sets } =
+            target::apply(&frame.columns[frame.position(name)?], card.task, &card.classes)?;
         let weight = match columns.weight {
             Some(name) => roles::read(&frame.columns[frame.position(name)?], roles::weight)?,
             None => vec![],
@@ -102,7 +107,16 @@ impl Scorer {
         let rows: Vec<u32> = (0..frame.rows as u32).collect();
         let scores = self.score_known(frame, &rows, cx)?;
         let decision = card.decision.clone();
-        Ok(Scored { task: card.task, classes: card.classes.clone(), y, scores, weight, group, decision })
+        Ok(Scored {
+            task: card.task,
+            classes: card.classes.clone(),
+            y,
+            sets,
+            scores,
+            weight,
+            group,
+            decision,
+        })
     }
 
     /// The class that is set against the rest: the one named, or the second of two.
@@ -113,6 +127,42 @@ impl Scorer {
     pub fn positive(&self, name: Option<&str>) -> Result<usize> {
         self.check_classes()?;
         self.class(name)?.ok_or_else(|| Error::internal("a classification has no classes"))
+    }
+
+    /// As [`Scorer::positive`], for a model of labels too: then it is the number of the label, which is named where there are
+    /// several.
+    ///
+    /// # Errors
+    /// As [`Scorer::positive`].
+    pub fn against_rest(&self, name: Option<&str>) -> Result<usize> {
+        let card = self.card();
+        if card.task != Task::Multilabel {
+            return self.positive(name);
+        }
+        if name.is_none() && card.classes.len() > 1 {
+            let labels: Vec<String> = card.classes.iter().take(40).map(|c| format!("'{c}'")).collect();
+            let message = format!("the model has {} labels, and none is named", card.classes.len());
+            return Err(Error::new(Kind::Parameter, message)
+                .hint(format!("Name one with class => '...'. It has: {}.", labels.join(", "))));
+        }
+        Ok(name.map_or(Ok(Some(0)), |name| self.class(Some(name)))?.unwrap_or(0))
+    }
+
+    /// Scores all rows of a frame to set a class against the rest; its number in the answers. Of a model of labels these
+    /// are two classes, without the label and with it.
+    ///
+    /// # Errors
+    /// As [`Scorer::scored`] and [`Scorer::against_rest`].
+    pub fn scored_against_rest(
+        &self,
+        frame: &Frame,
+        columns: Columns,
+        class: Option<&str>,
+        cx: &Cx,
+    ) -> Result<(Scored, usize)> {
+        let class = self.against_rest(class)?;
+        let scored = self.scored(frame, columns, cx)?;
+        Ok(if scored.task == Task::Multilabel { (scored.of_label(class), 1) } else { (scored, class) })
     }
 
     /// Refuses a model that is no classification.
@@ -179,7 +229,7 @@ pub fn keys(frame: &Frame, name: &str) -> Result<Vec<Option<String>>> {
 
 /// A value to tell rows apart by; none where it is missing.
 fn label(column: &Column, i: usize) -> Result<Option<String>> {
-    if matches!(column.data, Data::Time(_) | Data::Vector { .. } | Data::Bytes { .. }) {
+    if matches!(column.data, Data::Time(_) | Data::Labels(_) | Data::Vector { .. } | Data::Bytes { .. }) {
         let message =
             format!("column \"{}\" is no text, boolean or number to tell rows apart by", column.name);
         return Err(Error::new(Kind::Type, message).hint("Cast it to text in the source."));
@@ -217,7 +267,7 @@ impl Scored {
             return Err(Error::new(Kind::Data, "targets, scores and weights do not fit each other"));
         }
         let decision = Decision::default();
-        Ok(Scored { task, classes: classes.to_vec(), y, scores, weight, group: vec![], decision })
+        Ok(Scored { task, classes: classes.to_vec(), y, sets: None, scores, weight, group: vec![], decision })
     }
 
     /// Rows.
@@ -249,6 +299,7 @@ impl Scored {
             task: self.task,
             classes: self.classes.clone(),
             y: pick(&self.y, rows),
+            sets: self.sets.clone(),
             scores: rows.iter().flat_map(|i| self.row(*i as usize)).copied().collect(),
             weight: pick(&self.weight, rows),
             group: pick(&self.group, rows),
@@ -257,9 +308,10 @@ impl Scored {
     }
 
     fn metrics(&self) -> Vec<(String, f64)> {
-        let roles = Roles { y: &self.y, weight: &self.weight, offset: &[], group: &self.group };
+        let sets = self.sets.as_deref();
+        let roles = Roles { y: &self.y, sets, weight: &self.weight, offset: &[], group: &self.group };
         let mut found = self.decision.measure(self.task, self.classes.len(), &self.scores, roles);
-        if !self.classes.is_empty() && !found.is_empty() {
+        if self.task == Task::Classification && !found.is_empty() {
             found.push(("calibration_error".into(), curves::calibration_error(self)));
         }
         found

@@ -7,6 +7,7 @@ use crate::frame::Frame;
 use crate::learner::Cx;
 use crate::schema::Task;
 use crate::scorer::Scorer;
+use std::collections::BTreeSet;
 
 /// Classes whose shares are told; a target can have thousands.
 const CLASSES: usize = 50;
@@ -82,10 +83,14 @@ pub fn compare(
         }
     };
     let (decided_a, decided_b) = (decide(champion, &a), decide(challenger, &b));
-    let mut found = differences(
-        Answers { classes: &champion.card().classes, scores: &a, decided: &decided_a },
-        Answers { classes: &challenger.card().classes, scores: &b, decided: &decided_b },
-    );
+    let mut found = if task == Task::Multilabel {
+        differences_of_sets((champion, &a), (challenger, &b))
+    } else {
+        differences(
+            Answers { classes: &champion.card().classes, scores: &a, decided: &decided_a },
+            Answers { classes: &challenger.card().classes, scores: &b, decided: &decided_b },
+        )
+    };
     if let Some(columns) = columns {
         let measure = |scorer: &Scorer| scorer.evaluate(frame, columns, None, 0.95, cx);
         let (before, after) = (measure(champion)?, measure(challenger)?);
@@ -106,6 +111,45 @@ fn keep(scores: &mut Vec<f64>, width: usize, rows: &[usize]) {
 
 fn pair(name: &str, champion: f64, challenger: f64, rows: usize) -> Compared {
     Compared { name: name.into(), pair: Some((champion, challenger)), value: challenger - champion, rows }
+}
+
+/// How sets of labels for the same rows differ: the `agreement` (the share of rows that are given the very same set), the
+/// share of rows with each label, and the mean, root mean squared and largest difference of a label's probability.
+fn differences_of_sets(champion: (&Scorer, &[f64]), challenger: (&Scorer, &[f64])) -> Vec<Compared> {
+    let sides = [champion, challenger];
+    let names = sides.map(|(scorer, _)| &scorer.card().classes);
+    let rows = champion.1.len() / names[0].len().max(1);
+    let given = sides.map(|(scorer, scores)| -> Vec<BTreeSet<&String>> {
+        let set = |p| scorer.labels(p).map(|label| &scorer.card().classes[label]).collect();
+        scores.chunks_exact(scorer.outputs()).map(set).collect()
+    });
+    if rows == 0 || given[1].len() != rows {
+        return vec![];
+    }
+    let both = |name: &str, value: f64| Compared { name: name.into(), pair: None, value, rows };
+    let share = |of: &dyn Fn(usize) -> bool| (0..rows).filter(|i| of(*i)).count() as f64 / rows as f64;
+    let mut found = vec![both("agreement", share(&|i| given[0][i] == given[1][i]))];
+    let mut labels: Vec<&String> = names[0].iter().collect();
+    labels.extend(names[1].iter().filter(|label| !names[0].contains(label)));
+    for label in labels.iter().take(CLASSES) {
+        let [before, after] = [0, 1].map(|side: usize| share(&|i| given[side][i].contains(label)));
+        found.push(pair(&format!("share of {label}"), before, after, rows));
+    }
+    let (mut sum, mut squares, mut largest) = (0.0, 0.0, 0.0f64);
+    for label in &labels {
+        let places = [0, 1].map(|side: usize| names[side].iter().position(|name| name == *label));
+        let p =
+            |side: usize, i: usize| places[side].map_or(0.0, |at| sides[side].1[i * names[side].len() + at]);
+        for i in 0..rows {
+            let apart = (p(1, i) - p(0, i)).abs();
+            (sum, squares, largest) = (sum + apart, squares + apart * apart, largest.max(apart));
+        }
+    }
+    let values = (rows * labels.len()) as f64;
+    found.push(both("mean_absolute_difference", sum / values));
+    found.push(both("root_mean_squared_difference", (squares / values).sqrt()));
+    found.push(both("largest_difference", largest));
+    found
 }
 
 /// How answers to the same rows differ. Of numbers: the `agreement` (the share of rows with the very same one), their

@@ -53,7 +53,7 @@ pub(crate) fn supervised(
     let (y, weight, offset) = (pick(roles.y), pick(roles.weight), pick(roles.offset));
     let group: Vec<u64> =
         if roles.group.is_empty() { vec![] } else { kept.iter().map(|i| roles.group[*i]).collect() };
-    let roles = Roles { y: &y, weight: &weight, offset: &offset, group: &group };
+    let roles = Roles { y: &y, sets: None, weight: &weight, offset: &offset, group: &group };
     measure(schema.task, schema.classes, &scores, roles)
 }
 

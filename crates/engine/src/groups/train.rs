@@ -98,6 +98,11 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
         )
         .hint("group_column names the queries; leave group_by out."));
     }
+    if target.task == Task::Multilabel {
+        return Err(Error::new(Kind::Unsupported, "group_by does not serve sets of labels").hint(
+            "Train one model with the group's columns among the features, or a model for each group.",
+        ));
+    }
     let deal = Deal::new(frame, &request.group_by, cx)?;
     let labels = |group: usize| -> Vec<f64> {
         if target.classes.is_empty() {
@@ -235,7 +240,7 @@ fn predictions(setting: &Setting, artifact: &[u8], rows: &[u32], cx: &Cx) -> Res
     let mut rows = train::some_rows(rows);
     rows.sort_unstable();
     let scores = scorer.score_known_groups(setting.frame, &rows, cx)?;
-    Ok(Predictions::of(setting.target.task, &setting.target.classes, &scores, |p| scorer.decide(p)))
+    Ok(Predictions::of(setting.target.task, &setting.target.classes, &scores, &scorer.card.decision))
 }
 
 /// The numbers of a group's test rows among its own, sorted; none where the group is too small to hold any out.
@@ -517,7 +522,7 @@ impl Work<'_> {
 
     fn roles(&self, range: Range<usize>) -> Picked {
         let rows = &self.test.rows[range];
-        let Roles { y, weight, offset, group } = self.setting.roles();
+        let Roles { y, weight, offset, group, .. } = self.setting.roles();
         Picked {
             y: train::pick(y, rows),
             weight: train::pick(weight, rows),
@@ -571,7 +576,7 @@ struct Picked {
 
 impl Picked {
     fn lend(&self) -> Roles<'_> {
-        Roles { y: &self.y, weight: &self.weight, offset: &self.offset, group: &self.group }
+        Roles { y: &self.y, sets: None, weight: &self.weight, offset: &self.offset, group: &self.group }
     }
 }
 

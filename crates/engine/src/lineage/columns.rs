@@ -47,7 +47,7 @@ impl ColumnFacts {
                 let found = facts.numbers(&extent().unwrap_or(Extent::NONE));
                 ColumnFacts { mean: None, std: None, ..found }
             }
-            Data::Text(d) => facts.texts(d),
+            Data::Text(d) | Data::Labels(d) => facts.texts(d),
             Data::Bytes { .. } => {
                 let missing = (0..column.len()).filter(|i| column.value(*i) == Value::Missing).count();
                 ColumnFacts { missing: Some(missing as u64), ..facts }
@@ -125,6 +125,7 @@ fn kind(kind: ColumnKind) -> &'static str {
         ColumnKind::Time => "time",
         ColumnKind::Vector { .. } => "vector",
         ColumnKind::Bytes => "bytes",
+        ColumnKind::Labels => "labels",
     }
 }
 

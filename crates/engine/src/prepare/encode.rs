@@ -159,6 +159,7 @@ pub fn kind_name(kind: ColumnKind) -> String {
         ColumnKind::Time => "a date or timestamp".into(),
         ColumnKind::Vector { width } => format!("an array of {width} numbers"),
         ColumnKind::Bytes => "bytea".into(),
+        ColumnKind::Labels => "an array of text".into(),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod summary;
 use crate::dense::vectorized;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::labels::LabelSets;
 use crate::learner::{Cx, Input};
 use crate::run::{Rows, edge};
 use crate::schema::{Buffer, Feature, ImageShape, Schema, Task, Unit};
@@ -174,7 +175,7 @@ impl Prepared {
 
     /// What a learner is told of these features.
     pub fn schema(&self, task: Task, classes: usize, rows: usize) -> Schema {
-        Schema { features: self.features(), image: self.image(), task, classes, rows }
+        Schema { features: self.features(), image: self.image(), task, classes, positive: vec![], rows }
     }
 
     /// Encodes one value of one input into a row of features, or into the image.
@@ -251,8 +252,10 @@ fn fetch<T: Copy + Into<f64>>(values: &[T], rows: &[u32], into: &mut [f64]) {
 /// What a frame's rows have beside features: a value a row of the frame each, or none at all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Roles<'a> {
-    /// Targets.
+    /// Targets; of a multi-label task the numbers of `sets`.
     pub y: &'a [f64],
+    /// What the targets of a multi-label task mean.
+    pub sets: Option<&'a LabelSets>,
     /// Weights.
     pub weight: &'a [f64],
     /// Offsets of the linear predictor.
@@ -448,8 +451,15 @@ impl Rows for FrameRows<'_> {
                 self.read_column(input, other.unwrap_or(rows), into)?;
             }
         }
-        let Roles { y, weight, offset, group } = self.roles;
-        for (from, into) in [(y, &mut into.y), (weight, &mut into.weight), (offset, &mut into.offset)] {
+        let Roles { y, sets, weight, offset, group } = self.roles;
+        let single = match sets {
+            Some(sets) => {
+                rows.iter().filter(|_| !y.is_empty()).for_each(|i| sets.add_row(y[*i as usize], &mut into.y));
+                &[]
+            }
+            None => y,
+        };
+        for (from, into) in [(single, &mut into.y), (weight, &mut into.weight), (offset, &mut into.offset)] {
             if !from.is_empty() {
                 into.extend(rows.iter().map(|i| from[*i as usize]));
             }

@@ -200,6 +200,8 @@ impl Summary {
             ColumnKind::Vector { width } => Summary::Numbers(vec![Moments::default(); width]),
             ColumnKind::Text => Summary::Texts { levels: BTreeMap::new(), missing: Level::default() },
             ColumnKind::Bytes => Summary::Images(None),
+            // Refused as a feature before.
+            ColumnKind::Labels => Summary::Numbers(vec![]),
         }
     }
 

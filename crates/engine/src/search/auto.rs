@@ -252,7 +252,8 @@ fn lineup(
     };
     wanted.retain(|(name, _)| serves(name));
     if wanted.is_empty() {
-        let message = format!("none of the algorithms named does {}", task.name());
+        let which = if named.is_some() { "named" } else { "that are searched" };
+        let message = format!("none of the algorithms {which} does {}", task.name());
         return Err(bad(message).hint("SELECT name, tasks FROM damson.algorithms() shows which do."));
     }
     let candidate = |(algorithm, params): (String, &str)| Candidate {

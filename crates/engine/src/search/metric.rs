@@ -1,6 +1,7 @@
 //! The metric that a search goes by, and which way it is better.
 
 use crate::error::{Error, Kind, Result};
+use crate::labels::LabelSets;
 use crate::metrics;
 use crate::prepare::Roles;
 use crate::schema::Task;
@@ -76,6 +77,13 @@ fn names(task: Task, classes: usize) -> Vec<String> {
             .map(|m| m.0.to_string())
             .collect();
     }
+    if task == Task::Multilabel {
+        let mut sets = LabelSets::new(1);
+        sets.push([]);
+        sets.push([0]);
+        let found = metrics::multilabel(&[0.0, 1.0], &sets, &[0.0, 1.0], 0.5, &[]);
+        return found.into_iter().map(|m| m.0.to_string()).collect();
+    }
     let rows = classes.max(2) * 2;
     let y: Vec<f64> = match task {
         Task::Classification => (0..rows).map(|i| (i % classes.max(2)) as f64).collect(),
@@ -87,7 +95,7 @@ fn names(task: Task, classes: usize) -> Vec<String> {
         _ => y.clone(),
     };
     let group = vec![1; rows];
-    let roles = Roles { y: &y, weight: &[], offset: &[], group: &group };
+    let roles = Roles { y: &y, sets: None, weight: &[], offset: &[], group: &group };
     measure(task, classes, &scores, roles).into_iter().map(|m| m.0).collect()
 }
 
@@ -118,6 +126,11 @@ mod tests {
             "average_precision",
             "f1",
             "f1_macro",
+            "f1_micro",
+            "f1_samples",
+            "jaccard_samples",
+            "auc_macro",
+            "average_precision_macro",
             "precision",
             "precision_macro",
             "recall",
@@ -135,6 +148,7 @@ mod tests {
             (Task::Classification, 2),
             (Task::Classification, 3),
             (Task::Ranking, 0),
+            (Task::Multilabel, 3),
             (Task::Clustering, 0),
         ] {
             for name in names(task, classes) {

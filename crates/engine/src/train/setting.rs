@@ -100,7 +100,7 @@ impl<'a> Setting<'a> {
         }
         let setting = Setting {
             frame,
-            columns: feature_columns(frame, request, algorithm.info().input)?,
+            columns: without_labels(frame, feature_columns(frame, request, algorithm.info().input)?)?,
             target: read_target(frame, request, algorithm)?,
             weight: read_role(frame, &request.weight, roles::weight)?,
             offset: read_role(frame, &request.offset, roles::offset)?,
@@ -147,7 +147,7 @@ impl<'a> Setting<'a> {
 
     /// The class of each row, where there are classes.
     pub(crate) fn labels(&self) -> Option<&[f64]> {
-        (!self.target.classes.is_empty()).then_some(&self.target.y[..])
+        (self.target.task == Task::Classification).then_some(&self.target.y[..])
     }
 
     /// The rows to train on and those held out.
@@ -256,11 +256,9 @@ impl<'a> Setting<'a> {
             return Ok(init.prepared.clone());
         }
         let classes = self.target.classes.len();
-        let target = (!self.target.y.is_empty()).then_some(TargetColumns {
-            y: &self.target.y,
-            classes,
-            seed: self.request.seed,
-        });
+        // A set of labels is no number to take means of.
+        let single = !self.target.y.is_empty() && self.target.sets.is_none();
+        let target = single.then_some(TargetColumns { y: &self.target.y, classes, seed: self.request.seed });
         let input = recipe.algorithm.info().input;
         let known = |column| self.moments(column);
         Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), known, cx)
@@ -281,7 +279,7 @@ impl<'a> Setting<'a> {
     pub(crate) fn fit_model(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
         let start = Instant::now();
         let classes = self.target.classes.len();
-        if classes > 0 {
+        if self.labels().is_some() {
             let first = rows.first().map(|r| self.target.y[*r as usize]);
             if rows.iter().all(|r| Some(self.target.y[*r as usize]) == first) {
                 return Err(Error::new(
@@ -292,7 +290,9 @@ impl<'a> Setting<'a> {
             }
         }
         let mut prepared = self.prepare(recipe, rows, cx)?;
-        let schema = prepared.schema(self.target.task, classes, rows.len());
+        let mut schema = prepared.schema(self.target.task, classes, rows.len());
+        let positive = self.positive_weight(rows)?;
+        schema.positive = positive.clone().unwrap_or_default();
         let needed = self.bytes() + recipe.algorithm.memory(&recipe.params, &schema)?;
         check_memory(needed, self.request.max_memory)?;
         let together;
@@ -324,7 +324,8 @@ impl<'a> Setting<'a> {
         let outputs = outputs.filter(|_| !prepared.knows_rows() && self.target.task != Task::Ranking);
         let fit_seconds = start.elapsed().as_secs_f64();
         prepared.forget_training();
-        let decision = Decision { class_weight: class_weight.unwrap_or_default(), ..Decision::default() };
+        let decision =
+            Decision { class_weight: class_weight.or(positive).unwrap_or_default(), ..Decision::default() };
         Ok(Fitted { prepared, schema, payload, outputs, decision, prepare_seconds, fit_seconds })
     }
 
@@ -367,19 +368,22 @@ impl<'a> Setting<'a> {
         fitted.decision.calibrate(classes, &mut scores);
         let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);
-        let roles = Roles { y: &y, weight: &weight, offset: &[], group: &group };
+        let sets = self.target.sets.as_deref();
+        let roles = Roles { y: &y, sets, weight: &weight, offset: &[], group: &group };
         let metrics = fitted.decision.measure(self.target.task, classes, &scores, roles);
         Judged { metrics, predictions: self.keep(fitted, &scores), scores }
     }
 
     /// Some rows with what a fitted model answers for them.
     pub(super) fn rows(&self, rows: &[u32], scores: Vec<f64>) -> figures::Rows {
-        figures::Rows { y: pick(&self.target.y, rows), scores, weight: pick(&self.weight, rows) }
+        let (y, sets) = (pick(&self.target.y, rows), self.target.sets.clone());
+        figures::Rows { y, sets, scores, weight: pick(&self.weight, rows) }
     }
 
     /// Adds a few of the rows of a fold to those that are drawn.
     pub(super) fn draw(&self, rows: &[u32], scores: &[f64], most: usize, drawn: &mut figures::Rows) {
         let outputs = self.target.classes.len().max(1);
+        drawn.sets.clone_from(&self.target.sets);
         for place in figures::some_rows(rows.len(), most).into_iter().map(|i| i as usize) {
             let row = rows[place] as usize;
             drawn.y.push(self.target.y[row]);
@@ -391,7 +395,7 @@ impl<'a> Setting<'a> {
     /// Scores as what is remembered of them.
     fn keep(&self, fitted: &Fitted, scores: &[f64]) -> Predictions {
         let Target { task, classes, .. } = &self.target;
-        Predictions::of(*task, classes, scores, |p| fitted.decision.rule.decide(p))
+        Predictions::of(*task, classes, scores, &fitted.decision)
     }
 
     /// What the rows were like, and what the model gave for them.
@@ -438,19 +442,21 @@ impl<'a> Setting<'a> {
 
     /// Some rows as a model reads them, to be scored.
     fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: &'r [u32]) -> Result<FrameRows<'r>> {
-        let known = Roles { y: &[], weight: &[], ..self.roles() };
+        let known = Roles { y: &[], sets: None, weight: &[], ..self.roles() };
         FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)
     }
 
     /// What rows have beside features, a value a row of the frame.
     pub(crate) fn roles(&self) -> Roles<'_> {
-        Roles { y: &self.target.y, weight: &self.weight, offset: &self.offset, group: &self.group }
+        let sets = self.target.sets.as_deref();
+        Roles { y: &self.target.y, sets, weight: &self.weight, offset: &self.offset, group: &self.group }
     }
 
     /// Bytes that the rows take.
     pub(crate) fn bytes(&self) -> u64 {
         let roles = self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len();
-        self.frame.bytes() + roles as u64 * 8
+        let sets = self.target.sets.as_ref().map_or(0, |s| s.bytes());
+        self.frame.bytes() + roles as u64 * 8 + sets
     }
 }
 
@@ -541,6 +547,18 @@ fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec
     }
 }
 
+/// Refuses sets of labels as features.
+fn without_labels(frame: &Frame, columns: Vec<usize>) -> Result<Vec<usize>> {
+    match columns.iter().map(|c| &frame.columns[*c]).find(|c| c.kind() == ColumnKind::Labels) {
+        None => Ok(columns),
+        Some(Column { name, .. }) => {
+            let message = format!("column \"{name}\" is an array of text, which cannot be learnt from");
+            Err(Error::new(Kind::Type, message)
+                .hint(format!("Write array_to_string({name}, ' ') instead, or leave it out; an array of text can be the target.")))
+        }
+    }
+}
+
 pub(super) fn read_target(frame: &Frame, request: &Request, algorithm: &dyn Algorithm) -> Result<Target> {
     let info = algorithm.info();
     match (&request.target, &request.init_model) {
@@ -548,7 +566,7 @@ pub(super) fn read_target(frame: &Frame, request: &Request, algorithm: &dyn Algo
         (Some(name), None) => {
             target::learn(&frame.columns[frame.position(name)?], request.task, info.tasks, info.name)
         }
-        (None, _) => Ok(Target { task: info.unsupervised()?, classes: vec![], y: vec![] }),
+        (None, _) => Ok(Target::none(info.unsupervised()?)),
     }
 }
 

@@ -58,6 +58,17 @@ fn target(task: Task, classes: usize, signal: f64, i: usize) -> f64 {
     }
 }
 
+/// The values of a row's target: one, or a 0 or 1 a label.
+fn targets(task: Task, classes: usize, signal: f64, i: usize) -> Vec<f64> {
+    match task {
+        Task::Multilabel => (0..classes)
+            .map(|label| signal * [1.0, -1.0][label % 2] + 0.5 * noise(i + 5_000_011 + 31 * label))
+            .map(|value| f64::from(u8::from(value > 0.1)))
+            .collect(),
+        _ => vec![target(task, classes, signal, i)],
+    }
+}
+
 /// A target that the algorithm takes: some know counts or amounts only.
 fn fitting(algorithm: &str, y: f64) -> f64 {
     match algorithm {
@@ -78,13 +89,13 @@ fn rows(input: Input, task: Task, classes: usize, n: usize) -> Table {
             for i in 0..n {
                 let level = noise(i);
                 images.extend((0..64).map(|p| (128.0 + 90.0 * level + 70.0 * noise(i * 64 + p)) as u8));
-                y.push(target(task, classes, level, i));
+                y.extend(targets(task, classes, level, i));
             }
         }
         Input::Matrix { .. } | Input::Native => {
             for i in 0..n {
                 let mut row: Vec<f64> = (0..5).map(|j| noise(i * 5 + j)).collect();
-                y.push(target(task, classes, 0.6 * row[0] - 0.4 * row[1] + row[2] * row[3], i));
+                y.extend(targets(task, classes, 0.6 * row[0] - 0.4 * row[1] + row[2] * row[3], i));
                 if input == Input::Native {
                     row[4] = ((row[4] + 0.5) * 4.0).floor();
                     if i % 11 == 3 {
@@ -133,7 +144,11 @@ pub fn cases(n: usize) -> Vec<Case> {
         // Images are slow to learn from, and their shards are tested by fewer as well as by more.
         let n = if info.input == Input::Image { n.min(600) } else { n };
         for task in info.tasks {
-            let classes: &[usize] = if *task == Task::Classification { &[2, 3] } else { &[0] };
+            let classes: &[usize] = match task {
+                Task::Classification => &[2, 3],
+                Task::Multilabel => &[1, 4],
+                _ => &[0],
+            };
             for classes in classes {
                 let params = short_params(*algorithm);
                 let mut table = rows(info.input, *task, *classes, n);

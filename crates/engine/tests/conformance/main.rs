@@ -184,6 +184,9 @@ fn loaded_models_score_the_same_alone_and_in_a_batch() {
                     (sum - 1.0).abs() < 1e-9 && one.iter().all(|p| (0.0..=1.0).contains(p)),
                     "{case}: {one:?}"
                 );
+            } else if case.schema().task == Task::Multilabel {
+                assert_eq!(k, case.schema().classes);
+                assert!(one.iter().all(|p| (0.0..=1.0).contains(p)), "{case}: {one:?}");
             } else if case.schema().task != Task::Embedding {
                 assert_eq!(k, 1);
             }
@@ -237,7 +240,7 @@ fn models_of_another_shape_are_refused() {
                 "{case}"
             );
         }
-        if case.schema().task == Task::Classification {
+        if matches!(case.schema().task, Task::Classification | Task::Multilabel) {
             let error = case.algorithm.load(&bytes, &other_classes).err();
             assert_eq!(error.map(|e| e.kind), Some(Kind::Corrupt), "{case}");
         }

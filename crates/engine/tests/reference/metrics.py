@@ -116,4 +116,45 @@ for k, rows in ((2, 60), (5, 80)):
         "prediction": x.ravel().tolist(), "weight": [], "metrics": clustering(x, c),
     })
 
+
+
+def multilabel(y, p, at, w):
+    hard = (p >= at).astype(int)
+    kw = {"sample_weight": w}
+    of = lambda average: {"average": average, "zero_division": 0, **kw}
+    values = {
+        "accuracy": m.accuracy_score(y, hard, **kw),
+        "hamming_loss": m.hamming_loss(y, hard, **kw),
+        "f1_micro": m.f1_score(y, hard, **of("micro")),
+        "f1_macro": m.f1_score(y, hard, **of("macro")),
+        "f1_samples": m.f1_score(y, hard, **of("samples")),
+        "jaccard_samples": m.jaccard_score(y, hard, **of("samples")),
+        "precision_macro": m.precision_score(y, hard, **of("macro")),
+        "recall_macro": m.recall_score(y, hard, **of("macro")),
+        "log_loss": np.mean([m.log_loss(y[:, j], p[:, j], labels=[0, 1], **kw) for j in range(y.shape[1])]),
+    }
+    if np.all((y.min(axis=0) == 0) & (y.max(axis=0) == 1)):
+        values["auc_macro"] = m.roc_auc_score(y, p, average="macro", **kw)
+        values["average_precision_macro"] = m.average_precision_score(y, p, average="macro", **kw)
+    return values
+
+
+def labels(name, y, p, at=0.5, w=None):
+    cases.append({
+        "name": name, "kind": "multilabel", "classes": y.shape[1], "y": y.ravel().astype(float).tolist(), "at": at,
+        "prediction": p.ravel().tolist(), "weight": [] if w is None else w.tolist(), "metrics": multilabel(y, p, at, w),
+    })
+
+
+# Some rows have no label, and some of these are given none.
+y = (rng.uniform(size=(n, 5)) < [0.5, 0.3, 0.2, 0.1, 0.05]).astype(int)
+p = np.round(np.clip(0.55 * y + rng.uniform(0, 0.55, y.shape), 0, 1), 2)
+labels("labels", y, p)
+labels("labels, weighted", y, p, 0.5, weight)
+labels("labels by another threshold", y, p, 0.3)
+labels("certain labels", y[:40, :3], np.round(p[:40, :3]))
+one = np.array(y)
+one[:, 3], one[:, 4] = 0, 1
+labels("a label of no row and one of all", one, p)
+
 print(json.dumps({"scikit-learn": sklearn.__version__, "cases": cases}))

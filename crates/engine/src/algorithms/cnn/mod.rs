@@ -176,7 +176,9 @@ impl Local {
     /// One epoch from the state's weights.
     fn train(&mut self, params: &Params, start: &Start, cx: &Cx) -> Result<Trained> {
         let Local { images, numbers, y, weight, ready, .. } = self;
-        let rows = y.len() as u64 + ready.as_ref().and_then(|r| r.held_out.as_ref()).map_or(0, HeldOut::rows);
+        let each = params.targets();
+        let rows = (y.len() / each) as u64
+            + ready.as_ref().and_then(|r| r.held_out.as_ref()).map_or(0, HeldOut::rows);
         let ready = match ready {
             Some(ready) => ready,
             None => {
@@ -186,7 +188,8 @@ impl Local {
                 let (mean, spread) = start.target;
                 let options = Options { seed: cx.seed, ..params.options };
                 ready.insert(Ready {
-                    trainer: Trainer::new(&params.plan, start.normal.clone(), options),
+                    trainer: Trainer::new(&params.plan, start.normal.clone(), options)
+                        .with_positive(params.positive.clone()),
                     held_out,
                     targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
                     weights: (!weight.is_empty())
@@ -212,9 +215,9 @@ impl Local {
 impl Learner for Cnn {
     const INFO: Info = Info {
         name: "cnn",
-        version: 2,
+        version: 3,
         summary: "Neural networks: convolutional ones for images, dense ones for tables.",
-        tasks: &[Task::Classification, Task::Regression],
+        tasks: &[Task::Classification, Task::Regression, Task::Multilabel],
         input: Input::Image,
         sharding: Sharding::Whole,
         params: params::PARAMS,
@@ -237,8 +240,8 @@ impl Learner for Cnn {
             Source::Images => params.plan.network.input.len(),
             Source::Features => 4 * params.plan.network.input.len(),
         };
-        // A target and a weight, as they come and as the network takes them, and the order.
-        let rows = schema.rows as u64 * (row as u64 + 28);
+        // Targets and a weight, as they come and as the network takes them, and the order.
+        let rows = schema.rows as u64 * (row + 12 * schema.targets() + 16) as u64;
         // Weights and moments: in the state, in training, and in f64 in two partials; those of the best epoch, and those
         // that score what is held out.
         let best = if params.stopping.is_some() { 3 * 4 } else { 0 };
@@ -283,7 +286,7 @@ impl Learner for Cnn {
                 Source::Features => Inputs::Doubles(chunk.x),
             };
             partial.inputs.add(inputs, params.plan.network.input.channels);
-            partial.targets.add(Inputs::Doubles(chunk.y), 1);
+            partial.targets.add(Inputs::Doubles(chunk.y), params.targets());
             partial.weight += (0..chunk.rows).map(|i| chunk.weight(i)).sum::<f64>();
         }
         Ok(())
@@ -298,7 +301,7 @@ impl Learner for Cnn {
     ) -> Result<()> {
         local.complete = true;
         let held_out = local.ready.as_ref().and_then(|r| r.held_out.as_ref()).map_or(0, HeldOut::rows);
-        let rows = local.y.len() as u64 + held_out;
+        let rows = (local.y.len() / params.targets()) as u64 + held_out;
         partial.rows = rows;
         let State::Train(start) = state else { return Ok(()) };
         if rows == 0 {
@@ -327,13 +330,13 @@ impl Learner for Cnn {
         let unit = start.target.1 * start.target.1;
         let (loss, accuracy) = (unit * trained.loss / trained.weight, trained.correct / trained.weight);
         cx.observer.metric(epoch, "train_loss", loss);
-        if options.loss.has_classes() {
+        if options.loss.decides() {
             cx.observer.metric(epoch, "train_accuracy", accuracy);
         }
         let mut watch = start.watch;
         let mut ends = epoch >= options.epochs;
         if let Some(stopping) = &params.stopping {
-            let (classes, about) = (options.loss.has_classes(), (epoch, loss, accuracy));
+            let (classes, about) = (options.loss.decides(), (epoch, loss, accuracy));
             let (score, idle) = watch.note(stopping, classes, trained.held_out, about, &weights)?;
             cx.observer.metric(epoch, "validation_score", score);
             ends |= idle;
@@ -353,6 +356,7 @@ impl Learner for Cnn {
             normal: start.normal,
             target: start.target,
             classes: params.classes,
+            multilabel: params.multilabel,
             epochs: epoch,
             best: best.map(|b| (b.epoch, b.score)),
             loss,
@@ -391,7 +395,7 @@ fn begin(params: &Params, origin: Option<Origin>, total: &Partial, cx: &Cx) -> R
         epoch: 0,
         weights: Weights::new(values, options.optimizer, options.average > 0.0),
         normal,
-        target: if classes { (0.0, 1.0) } else { total.targets.of(0) },
+        target: if options.loss.decides() { (0.0, 1.0) } else { total.targets.of(0) },
         weight: total.weight / total.rows as f64,
         watch: Watch::default(),
     })

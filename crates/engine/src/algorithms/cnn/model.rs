@@ -28,8 +28,10 @@ pub struct Model {
     pub normal: Normal,
     /// Regression: what an output of 0 means, and what a step of 1 does.
     pub target: (f64, f64),
-    /// Classes, or 0 for regression.
+    /// Classes or labels, or 0 for regression.
     pub classes: usize,
+    /// Whether the outputs are of labels, each by itself.
+    pub multilabel: bool,
     /// Epochs trained.
     pub epochs: usize,
     /// With early stopping: the best epoch, whose weights these are, and its score on the rows held out.
@@ -84,7 +86,12 @@ impl crate::learner::Model for Model {
             Source::Features => self.input.checked_len() == Some(schema.width()),
         };
         let classes = if schema.task == Task::Regression { 0 } else { schema.classes };
-        if !fits || self.classes != classes || !(self.target.0.is_finite() && self.target.1.is_finite()) {
+        let multilabel = schema.task == Task::Multilabel;
+        if !fits
+            || self.classes != classes
+            || self.multilabel != multilabel
+            || !(self.target.0.is_finite() && self.target.1.is_finite())
+        {
             return Err(Error::corrupt("the network does not fit the columns of its model"));
         }
         let plan = self.ready()?.plan();
@@ -112,7 +119,7 @@ impl crate::learner::Model for Model {
         let plan = self.ready()?.plan();
         // Read and written again: what else the file holds does not come in.
         let weights = nn::weights::save(plan, &nn::weights::load(plan, tensors)?)?;
-        let Model { source, input, target, classes, .. } = *self;
+        let Model { source, input, target, classes, multilabel, .. } = *self;
         let (layers, normal) = (self.layers.clone(), self.normal.clone());
         crate::wire::encode(&Model {
             source,
@@ -122,6 +129,7 @@ impl crate::learner::Model for Model {
             normal,
             target,
             classes,
+            multilabel,
             epochs: 0,
             best: None,
             loss: 0.0,
@@ -186,6 +194,10 @@ impl crate::learner::Network for Model {
         }
         if self.classes == 0 {
             out.iter_mut().for_each(|z| *z = self.target.0 + self.target.1 * *z);
+            return Ok(());
+        }
+        if self.multilabel {
+            out.iter_mut().for_each(|z| *z = 1.0 / (1.0 + (-*z).exp()));
             return Ok(());
         }
         for row in out.chunks_exact_mut(self.classes) {

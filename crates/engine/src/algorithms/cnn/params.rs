@@ -75,9 +75,9 @@ pub(super) const PARAMS: &[Param] = &[
     Param::choice(
         "loss",
         "auto",
-        &["auto", "cross_entropy", "focal", "squared", "huber"],
-        "What training lowers: cross_entropy or focal for classes, squared or huber for numbers; the first of them when \
-         left out.",
+        &["auto", "cross_entropy", "focal", "squared", "huber", "binary_cross_entropy"],
+        "What training lowers: cross_entropy or focal for classes, squared or huber for numbers, binary_cross_entropy or \
+         focal for sets of labels, whose mean over the labels counts; the first of them when left out.",
     ),
     Param::float("label_smoothing", 0.0, 0.0, 0.9, "Share of a row's class that cross_entropy spreads over all classes."),
     Param::float("focal_gamma", 2.0, 0.0, 10.0, "How much less focal counts rows that are right already."),
@@ -154,9 +154,21 @@ pub struct Params {
     pub(super) plan: Arc<Plan>,
     /// All but the seed, which is the training's.
     pub(super) options: Options,
+    /// Classes, or labels, or 0.
     pub(super) classes: usize,
+    /// Whether a row has a set of labels, and not one class.
+    pub(super) multilabel: bool,
+    /// What the loss of each label counts in rows that have it; empty where that is 1.
+    pub(super) positive: Vec<f32>,
     /// With early stopping.
     pub(super) stopping: Option<Stopping>,
+}
+
+impl Params {
+    /// Targets a row.
+    pub(super) fn targets(&self) -> usize {
+        self.options.loss.targets(self.plan.outputs()).max(1)
+    }
 }
 
 pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
@@ -204,7 +216,7 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
     let augment = values.text("augment")?;
     let epochs = values.count("epochs")?;
     let options = Options {
-        loss: loss(values, classes)?,
+        loss: loss(values, schema.task)?,
         optimizer,
         learning_rate: values.opt_float("learning_rate")?.unwrap_or(usual),
         schedule: match values.text("schedule")? {
@@ -237,21 +249,32 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
         }),
         false => None,
     };
-    Ok(Params { source, plan, options, classes, stopping })
+    let multilabel = schema.task == Task::Multilabel;
+    let positive = schema.positive.iter().map(|w| *w as f32).collect();
+    Ok(Params { source, plan, options, classes, multilabel, positive, stopping })
 }
 
-fn loss(values: &Values, classes: usize) -> Result<Loss> {
+fn loss(values: &Values, task: Task) -> Result<Loss> {
     let smoothing = values.float("label_smoothing")? as f32;
-    let (name, kind) = (values.text("loss")?, if classes > 0 { "classes" } else { "numbers" });
-    Ok(match (name, classes > 0) {
-        ("auto" | "cross_entropy", true) => Loss::CrossEntropy { smoothing },
-        ("focal", true) => Loss::Focal { gamma: values.float("focal_gamma")? as f32 },
-        ("auto" | "squared", false) => Loss::Squared,
-        ("huber", false) => Loss::Huber { delta: values.float("huber_delta")? as f32 },
+    let (name, gamma) = (values.text("loss")?, values.float("focal_gamma")? as f32);
+    let kind = match task {
+        Task::Regression => "numbers",
+        Task::Multilabel => "sets of labels",
+        _ => "classes",
+    };
+    Ok(match (name, task) {
+        ("auto" | "squared", Task::Regression) => Loss::Squared,
+        ("huber", Task::Regression) => Loss::Huber { delta: values.float("huber_delta")? as f32 },
+        ("auto" | "binary_cross_entropy", Task::Multilabel) => Loss::Binary,
+        ("focal", Task::Multilabel) => Loss::BinaryFocal { gamma },
+        ("auto" | "cross_entropy", Task::Classification) => Loss::CrossEntropy { smoothing },
+        ("focal", Task::Classification) => Loss::Focal { gamma },
         _ => {
             let message = format!("loss \"{name}\" of cnn does not fit a target of {kind}");
-            return Err(Error::new(Kind::Parameter, message)
-                .hint("Use cross_entropy or focal for classes, squared or huber for numbers."));
+            return Err(Error::new(Kind::Parameter, message).hint(
+                "Use cross_entropy or focal for classes, squared or huber for numbers, binary_cross_entropy or focal \
+                 for sets of labels.",
+            ));
         }
     })
 }

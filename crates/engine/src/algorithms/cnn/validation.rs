@@ -1,5 +1,5 @@
 //! Rows held out of a training to see when it stops getting better: scikit-learn's `early_stopping` of `MLPClassifier` and
-//! `MLPRegressor`. The score of an epoch is the share of right answers, or R²; a training ends when more than
+//! `MLPRegressor`. The score of an epoch is the share of right answers (of whole sets of labels), or R²; a training ends when more than
 //! `n_iter_no_change` epochs in a row did not beat the best one by `tol`, and gives the weights of the best.
 
 use super::params::Params;
@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::learner::Cx;
 use crate::split::Split;
 use nn::data::{Inputs, Normal};
-use nn::loss::Loss;
 use nn::optimizer::Weights;
 use nn::score::Predictor;
 use serde::{Deserialize, Serialize};
@@ -27,11 +26,12 @@ pub struct Stopping {
 }
 
 /// Rows that a shard holds out, as it holds the others.
-#[derive(Default)]
 pub struct HeldOut {
     images: Vec<u8>,
     numbers: Vec<f32>,
+    /// As many a row as the loss takes.
     y: Vec<f64>,
+    targets: usize,
     weight: Vec<f64>,
 }
 
@@ -104,19 +104,21 @@ impl HeldOut {
             true => (Split::Stratified { test_size }, Some(&y[..])),
             false => (Split::Random { test_size }, None),
         };
-        let parts = split.apply(y.len(), classes, None, seed ^ 0x7a11_da7e)?;
+        let targets = params.targets();
+        let parts = split.apply(y.len() / targets, classes, None, seed ^ 0x7a11_da7e)?;
         let each = params.plan.network.input.len();
         Ok(HeldOut {
             images: part(images, &parts.test, each),
             numbers: part(numbers, &parts.test, each),
-            y: part(y, &parts.test, 1),
+            y: part(y, &parts.test, targets),
             weight: part(weight, &parts.test, 1),
+            targets,
         })
     }
 
     /// How many.
     pub fn rows(&self) -> u64 {
-        self.y.len() as u64
+        (self.y.len() / self.targets.max(1)) as u64
     }
 
     /// What a network's answers are worth; `target` is the mean and the spread of a regression's targets.
@@ -130,7 +132,7 @@ impl HeldOut {
     ) -> Result<Found> {
         let predictor = Predictor::new((*params.plan).clone(), normal.clone(), weights.to_score().to_vec())?;
         let outputs = params.plan.outputs();
-        let mut scores = vec![0.0; self.y.len() * outputs];
+        let mut scores = vec![0.0; self.rows() as usize * outputs];
         let each = params.plan.network.input.len();
         for (i, scores) in scores.chunks_mut(BLOCK * outputs).enumerate() {
             cx.check()?;
@@ -142,18 +144,20 @@ impl HeldOut {
             predictor.outputs(inputs, scores)?;
         }
         let mut found = Found::default();
-        for (i, (row, y)) in scores.chunks_exact(outputs).zip(&self.y).enumerate() {
+        let targets = self.y.chunks_exact(self.targets.max(1));
+        for (i, (row, y)) in scores.chunks_exact(outputs).zip(targets).enumerate() {
             let weight = self.weight.get(i).copied().unwrap_or(1.0);
             found.weight += weight;
-            if params.options.loss.has_classes() {
+            if params.options.loss.decides() {
                 let answer: Vec<f32> = row.iter().map(|z| *z as f32).collect();
-                let right = Loss::CrossEntropy { smoothing: 0.0 }.is_right(&answer, &[*y as f32]);
+                let y: Vec<f32> = y.iter().map(|y| *y as f32).collect();
+                let right = params.options.loss.is_right(&answer, &y);
                 found.fit += if right { weight } else { 0.0 };
                 continue;
             }
-            let error = target.0 + target.1 * row[0] - y;
+            let error = target.0 + target.1 * row[0] - y[0];
             // Around the mean, so that squares keep their digits.
-            let y = y - target.0;
+            let y = y[0] - target.0;
             found.fit += weight * error * error;
             found.sums = [found.sums[0] + weight * y, found.sums[1] + weight * y * y];
         }
