@@ -9,6 +9,10 @@ pub trait Simd: Copy {
     /// Kernel values whose sums fit the registers in a weight gradient.
     const VALUES: usize;
 
+    /// Runs `f` in a function of its own, compiled for this vector's CPU: only its own loops compete for registers.
+    /// # Safety
+    /// The CPU must have the features of this vector.
+    unsafe fn apart(f: impl FnOnce());
     /// # Safety
     /// `p` must be valid for reading `LANES` floats, and the CPU must have the features of this vector.
     unsafe fn load(p: *const f32) -> Self;
@@ -48,6 +52,11 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const PIXELS: usize = 2;
     const VALUES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn apart(f: impl FnOnce()) {
+        f();
+    }
 
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
@@ -114,8 +123,19 @@ mod x86 {
 
     impl Simd for V16 {
         const LANES: usize = 16;
-        const PIXELS: usize = 14;
+        const PIXELS: usize = 12;
         const VALUES: usize = 12;
+
+        #[inline(always)]
+        unsafe fn apart(f: impl FnOnce()) {
+            #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+            #[inline(never)]
+            fn run(f: impl FnOnce()) {
+                f();
+            }
+            // SAFETY: the caller's promise.
+            unsafe { run(f) }
+        }
 
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
@@ -170,6 +190,17 @@ mod x86 {
         const LANES: usize = 8;
         const PIXELS: usize = 6;
         const VALUES: usize = 6;
+
+        #[inline(always)]
+        unsafe fn apart(f: impl FnOnce()) {
+            #[target_feature(enable = "avx2,fma")]
+            #[inline(never)]
+            fn run(f: impl FnOnce()) {
+                f();
+            }
+            // SAFETY: the caller's promise.
+            unsafe { run(f) }
+        }
 
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {

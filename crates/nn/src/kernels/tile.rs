@@ -84,7 +84,7 @@ pub unsafe fn weight_grad(
     }
 }
 
-/// Calls `$f::<S, N, $nv>` for the `N` that equals `$n`, at most 14.
+/// Calls `$f::<S, N, $nv>` apart, for the `N` that equals `$n`, at most 12.
 macro_rules! by_count {
     ($n:expr, $f:ident, $nv:literal, $args:tt) => {
         match $n {
@@ -99,12 +99,10 @@ macro_rules! by_count {
             9 => by_count!(@ $f, 9, $nv, $args),
             10 => by_count!(@ $f, 10, $nv, $args),
             11 => by_count!(@ $f, 11, $nv, $args),
-            12 => by_count!(@ $f, 12, $nv, $args),
-            13 => by_count!(@ $f, 13, $nv, $args),
-            _ => by_count!(@ $f, 14, $nv, $args),
+            _ => by_count!(@ $f, 12, $nv, $args),
         }
     };
-    (@ $f:ident, $n:literal, $nv:literal, ($($arg:expr),*)) => { $f::<S, $n, $nv>($($arg),*) };
+    (@ $f:ident, $n:literal, $nv:literal, ($($arg:expr),*)) => { S::apart(move || $f::<S, $n, $nv>($($arg),*)) };
 }
 
 /// `total` cut into the fewest pieces of at most `most`, as even as can be: (start, length) each.
@@ -127,6 +125,7 @@ unsafe fn conv_row_of<S: Simd>(
     channels: usize,
     finish: Finish,
 ) {
+    const { assert!(S::PIXELS <= MOST && S::VALUES <= MOST) };
     // A tile is two vectors wide: two blocks of AVX-512, one block of narrower vectors.
     let wide = 2 * S::LANES / BLOCK;
     let k = window.k();
@@ -166,6 +165,38 @@ enum Edge {
     Mask(*const f32),
 }
 
+/// Most pixels, or values of a kernel, of a tile.
+const MOST: usize = 12;
+/// Pixels that share a pointer: an address holds one or two steps more, and so the pointers fit the registers.
+const SHARE: usize = 3;
+/// Values of a run between two moves of these pointers.
+const UNROLL: usize = 4;
+
+/// Adds the products of value `j` of each pixel with its weights.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const PX: usize, const NV: usize>(
+    sum: &mut [[S; NV]; PX],
+    from: &[*const f32; MOST.div_ceil(SHARE)],
+    step: usize,
+    j: usize,
+    w: *const f32,
+    next_w: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut weight = [S::splat(0.0); NV];
+        for v in 0..NV {
+            weight[v] = S::load(w.add(v * next_w));
+        }
+        for p in 0..PX {
+            let value = S::splat(*from[p / SHARE].add(p % SHARE * step + j));
+            for v in 0..NV {
+                sum[p][v] = sum[p][v].add_mul(value, weight[v]);
+            }
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn conv_tile<S: Simd, const PX: usize, const NV: usize>(
     x: *const f32,
@@ -190,20 +221,26 @@ unsafe fn conv_tile<S: Simd, const PX: usize, const NV: usize>(
         let mut w = w;
         for tap in 0..window.rows * window.columns {
             let (row, column) = (tap / window.columns, tap % window.columns);
-            let mut x = x.add(row * window.stride + column * window.gap);
-            for _ in 0..window.run {
-                let mut weight = [S::splat(0.0); NV];
-                for v in 0..NV {
-                    weight[v] = S::load(w.add(v * next_w));
+            let x = x.add(row * window.stride + column * window.gap);
+            let mut from = [x; MOST.div_ceil(SHARE)];
+            for i in 0..PX.div_ceil(SHARE) {
+                from[i] = x.add(i * SHARE * window.step);
+            }
+            for _ in 0..window.run / UNROLL {
+                for j in 0..UNROLL {
+                    add_products::<S, PX, NV>(&mut sum, &from, window.step, j, w.add(j * BLOCK), next_w);
                 }
-                for p in 0..PX {
-                    let value = S::splat(*x.add(p * window.step));
-                    for v in 0..NV {
-                        sum[p][v] = sum[p][v].add_mul(value, weight[v]);
-                    }
+                w = w.add(UNROLL * BLOCK);
+                for i in 0..PX.div_ceil(SHARE) {
+                    from[i] = from[i].add(UNROLL);
                 }
+            }
+            for _ in 0..window.run % UNROLL {
+                add_products::<S, PX, NV>(&mut sum, &from, window.step, 0, w, next_w);
                 w = w.add(BLOCK);
-                x = x.add(1);
+                for i in 0..PX.div_ceil(SHARE) {
+                    from[i] = from[i].add(1);
+                }
             }
         }
         for p in 0..PX {
