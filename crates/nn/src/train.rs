@@ -6,7 +6,8 @@
 //!
 //! A batch goes through the network in phases, which end where a batch norm needs all lanes. Without batch norms
 //! there is one phase, forward and backward, and a lane takes as many images through it at once as the cache holds;
-//! else a lane keeps all its images from phase to phase.
+//! else a lane keeps all its images from phase to phase. A phase ends before a joint convolution, too, whose products
+//! all threads compute together.
 
 use crate::augment::{Augment, Change};
 use crate::buffer::Buffer;
@@ -14,7 +15,7 @@ use crate::data::{self, Inputs, Normal};
 use crate::kernels::{self, BLOCK, Isa, Rows as Pixels, Window};
 pub use crate::loss::Loss;
 use crate::optimizer::{self, Optimizer, Schedule, Update, Weights};
-use crate::pass::{self, Batch, Gathered, Kept, Pass, Prepared, Scratch, Sums, Workspace};
+use crate::pass::{self, Batch, Gathered, Joint, Kept, Pass, Prepared, Room, Scratch, Sums, Workspace};
 use crate::plan::{Conv, Memory, Op, Plan};
 use crate::random::Stream;
 use crate::{Error, Stop, parallel};
@@ -85,6 +86,8 @@ struct Lane {
     /// All its images, where they meet others between phases.
     work: Option<Workspace>,
     gathered: Gathered,
+    /// What joint convolutions hold of its images.
+    room: Option<Room>,
     images: usize,
     found: Found,
 }
@@ -98,28 +101,48 @@ struct Phase {
     begins: bool,
     /// Whether the loss lies between.
     turns: bool,
-    /// The batch norm whose sums the lanes gather at the end: of values after a forward piece, of gradients after
-    /// a backward one.
-    meets: Option<usize>,
+    /// What needs all lanes at its end.
+    end: Option<End>,
+}
+
+/// What all lanes work out together, by its node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    /// A batch norm's mean and variance.
+    Values(usize),
+    /// A batch norm's share in the gradient.
+    Grads(usize),
+    /// Products of a joint convolution.
+    Joint(Joint),
 }
 
 fn phases(plan: &Plan) -> Vec<Phase> {
-    let (meetings, n) = (plan.meetings(), plan.nodes.len());
-    let mut phases = vec![];
+    let (stops, n) = (plan.stops(), plan.nodes.len());
+    let is_joint = |stop: usize| matches!(plan.nodes[stop].op, Op::Conv(_));
+    let back = |stop: usize| if is_joint(stop) { End::Joint(Joint::Weights(stop)) } else { End::Grads(stop) };
+    let phase = Phase { forward: 0..0, backward: 0..0, begins: false, turns: false, end: None };
+    let mut phases: Vec<Phase> = vec![];
     let mut from = 0;
-    for meeting in &meetings {
-        let (forward, begins) = (from..*meeting, phases.is_empty());
-        phases.push(Phase { forward, backward: 0..0, begins, turns: false, meets: Some(*meeting) });
-        from = *meeting;
+    for stop in stops.iter().copied() {
+        let end = if is_joint(stop) { End::Joint(Joint::Outputs(stop)) } else { End::Values(stop) };
+        phases.push(Phase {
+            forward: from..stop,
+            begins: phases.is_empty(),
+            end: Some(end),
+            ..phase.clone()
+        });
+        from = stop;
     }
-    let last = meetings.last().map_or(0, |m| m + 1);
-    let (meets, begins) = (meetings.last().copied(), phases.is_empty());
-    phases.push(Phase { forward: from..n, backward: last..n, begins, turns: true, meets });
-    for i in (0..meetings.len()).rev() {
-        let from = if i > 0 { meetings[i - 1] + 1 } else { 0 };
-        let meets = if i > 0 { Some(meetings[i - 1]) } else { None };
-        let backward = from..meetings[i] + 1;
-        phases.push(Phase { forward: 0..0, backward, begins: false, turns: false, meets });
+    let last = stops.last().map_or(0, |s| s + 1);
+    let (end, begins) = (stops.last().copied().map(back), phases.is_empty());
+    phases.push(Phase { forward: from..n, backward: last..n, begins, turns: true, end });
+    for (i, stop) in stops.iter().copied().enumerate().rev() {
+        if is_joint(stop) && plan.tensors[plan.nodes[stop].inputs[0]].trained {
+            phases.push(Phase { end: Some(End::Joint(Joint::Inputs(stop))), ..phase.clone() });
+        }
+        let before = if i > 0 { Some(stops[i - 1]) } else { None };
+        let backward = before.map_or(0, |s| s + 1)..stop + 1;
+        phases.push(Phase { backward, end: before.map(back), ..phase.clone() });
     }
     phases
 }
@@ -139,13 +162,15 @@ pub struct Trainer {
     work: Mutex<Vec<Workspace>>,
     scratch: Mutex<Vec<Scratch>>,
     grads: Buffer,
+    /// Sums of weight gradients of joint convolutions.
+    sums: Buffer,
     order: Vec<u32>,
     positive: Vec<f32>,
 }
 
 /// Lanes of a batch: 8 images or more each, 16 where weights are many, since each lane has sums of its own.
 fn lanes(plan: &Plan, batch: usize) -> usize {
-    let images = if plan.summed > 1 << 20 { 16 } else { 8 };
+    let images = if plan.joined > 1 << 20 { 16 } else { 8 };
     batch.div_ceil(images).clamp(1, 16)
 }
 
@@ -160,12 +185,12 @@ pub fn memory(plan: &Plan, batch: usize, threads: usize) -> u64 {
     let memory = Memory::new(plan, true);
     let n = lanes(plan, batch);
     let threads = threads.clamp(1, n);
-    let images =
-        if plan.meetings().is_empty() { pass::group(&memory) * threads } else { batch.div_ceil(n) * n };
+    let images = if plan.stops().is_empty() { pass::group(&memory) * threads } else { batch.div_ceil(n) * n };
     let kept: usize = late(plan).map(|(_, _, k, outputs)| (k + outputs) * batch.div_ceil(n) * n).sum();
     let sums = plan.summed * n + plan.weights;
     let scratch = Scratch::len(plan, true) * threads + pass::prepared_len(plan, true);
-    4 * (memory.image() * images + kept + sums + scratch) as u64
+    let joint = Room::len(plan, batch.div_ceil(n)) * n + Room::sums(plan);
+    4 * (memory.image() * images + kept + sums + scratch + joint) as u64
 }
 
 impl Trainer {
@@ -193,6 +218,7 @@ impl Trainer {
             kept: kept().collect(),
             work: (phases.len() > 1).then(|| Workspace::new(&memory, most)),
             gathered: Gathered::default(),
+            room: Room::new(plan, most),
             images: 0,
             found: Found::default(),
         };
@@ -210,6 +236,7 @@ impl Trainer {
             work: Mutex::default(),
             scratch: Mutex::default(),
             grads: Buffer::new(plan.weights),
+            sums: Buffer::new(Room::sums(plan)),
             order: vec![],
             positive: vec![],
         }
@@ -350,7 +377,9 @@ impl Trainer {
                 let keeps = kept.is_some();
                 let group = pass::group(memory);
                 let mut space = kept.unwrap_or_else(|| borrow(work, || Workspace::new(memory, group)));
+                scratch.room = lane.room.take();
                 let result = step.lane(&phase, &mut space, &mut scratch, lane, images, *first);
+                lane.room = scratch.room.take();
                 if keeps {
                     lane.work = Some(space);
                 } else {
@@ -360,7 +389,7 @@ impl Trainer {
                 result
             });
             results.into_iter().collect::<Result<(), Error>>()?;
-            self.meet(&phase, weights, n);
+            self.meet(&phase, weights, n, stop)?;
         }
         self.add_lanes(n);
         self.add_late(n);
@@ -369,16 +398,25 @@ impl Trainer {
         Ok(found)
     }
 
-    /// Adds up what the lanes gathered for a batch norm.
-    fn meet(&mut self, phase: &Phase, weights: &[f32], n: usize) {
-        let Some(meeting) = phase.meets else { return };
-        let Op::BatchNorm { norm, .. } = &self.plan.nodes[meeting].op else { return };
-        let lanes = self.lanes[..n].iter().map(|l| &l.gathered);
-        if phase.backward.is_empty() && !phase.turns {
+    /// Works out what a phase's end needs of all lanes.
+    fn meet(&mut self, phase: &Phase, weights: &[f32], n: usize, stop: Stop) -> Result<(), Error> {
+        let Some(end) = phase.end else { return Ok(()) };
+        let lanes = &mut self.lanes[..n];
+        if let End::Joint(job) = end {
+            let mut rooms: Vec<(usize, &mut Room)> =
+                lanes.iter_mut().filter_map(|l| Some((l.images, l.room.as_mut()?))).collect();
+            let to = (&mut self.sums[..], &mut self.grads[..]);
+            return Room::products(&self.plan, (self.isa, stop), &self.prepared, job, &mut rooms, to);
+        }
+        let (End::Values(meeting) | End::Grads(meeting)) = end else { return Ok(()) };
+        let Op::BatchNorm { norm, .. } = &self.plan.nodes[meeting].op else { return Ok(()) };
+        let lanes = lanes.iter().map(|l| &l.gathered);
+        if matches!(end, End::Values(_)) {
             self.norms[meeting].measure(norm, weights, lanes);
         } else {
             self.norms[meeting].differentiate(norm, lanes, &mut self.grads);
         }
+        Ok(())
     }
 
     /// Adds the lanes' sums, lane by lane.
@@ -398,7 +436,7 @@ impl Trainer {
     /// The gradients that waited for the batch, from what the lanes kept, image by image.
     fn add_late(&mut self, n: usize) {
         let (plan, lanes, isa) = (&self.plan, &self.lanes[..n], self.isa);
-        let mut rest = &mut self.grads[plan.summed..];
+        let mut rest = &mut self.grads[plan.joined..];
         let mut pieces: Vec<(usize, usize, &mut [f32])> = vec![];
         let mut biases: Vec<(usize, &mut [f32])> = vec![];
         for (i, (_, c, ..)) in late(plan).enumerate() {
@@ -504,15 +542,24 @@ impl Step<'_> {
             }
             let mut sums = Sums { images: &mut lane.sums, kept: &mut lane.kept, first: kept };
             work.backward(&cx, phase.backward.clone(), n, &mut sums, scratch)?;
-            if let Some(meeting) = phase.meets {
-                let from = self.plan.nodes[meeting].inputs[0];
-                let values = (&self.plan.tensors[from], work.values(self.plan, from, n));
-                if phase.backward.is_empty() && !phase.turns {
-                    lane.gathered.values(self.isa, values);
-                } else {
+            match phase.end {
+                Some(End::Values(meeting)) => {
+                    let from = self.plan.nodes[meeting].inputs[0];
+                    lane.gathered
+                        .values(self.isa, (&self.plan.tensors[from], work.values(self.plan, from, n)));
+                }
+                Some(End::Grads(meeting)) => {
+                    let from = self.plan.nodes[meeting].inputs[0];
+                    let values = (&self.plan.tensors[from], work.values(self.plan, from, n));
                     let grads = (&self.plan.tensors[meeting + 1], work.grads(self.plan, meeting + 1, n));
                     lane.gathered.grads(self.isa, &self.norms[meeting], values, grads);
                 }
+                Some(End::Joint(job)) => {
+                    if let Some(room) = &mut scratch.room {
+                        room.spread(&cx, job, work, n)?;
+                    }
+                }
+                None => {}
             }
         }
         scratch.settle(self.plan, self.isa, phase.backward.clone(), &mut lane.sums);

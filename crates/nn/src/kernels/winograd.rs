@@ -81,10 +81,12 @@ versions! {
 }
 
 versions! {
-    /// Takes the sums of a weight gradient back: adds planes `[blocks][k][BLOCK]` to `dw`, `[blocks][9][k][BLOCK]`.
-    pub fn weight_grad(sums: &[f32], k: usize, dw: &mut [f32]) {
+    /// Takes the sums of a weight gradient back: adds planes `[blocks][k][BLOCK]`, from block `first` on, to `dw`,
+    /// `[blocks][9][k][BLOCK]`.
+    pub fn weight_grad(sums: &[f32], k: usize, first: usize, dw: &mut [f32]) {
         let (plane, run) = (sums.len() / PLANES, k * BLOCK);
         for (block, dw) in dw.chunks_exact_mut(9 * run).enumerate() {
+            let block = first + block;
             for at in (0..run).step_by(BLOCK) {
                 let mut half = [[[0.0f32; BLOCK]; 6]; 3];
                 for s in 0..6 {
@@ -162,8 +164,13 @@ pub fn grads(isa: Isa, dy: &[f32], tiles: &[Tile], pitch: Pitch, out: &mut [f32]
 
 fn check(tiles: &[Tile], len: usize, span: usize, pitch: Pitch, out: usize, plane: usize) {
     let inside = tiles.iter().all(|t| t.from + span <= len);
-    let fits = plane >= tiles.len() * pitch.pixel && out >= PLANES * plane;
+    let fits = planes_hold(tiles.len() * pitch.pixel, plane, out);
     assert!(inside && fits && pitch.pixel.is_multiple_of(BLOCK), "a tile reaches out of its buffers");
+}
+
+/// Whether `len` values fit each plane of a buffer that begins within the first one.
+fn planes_hold(len: usize, plane: usize, buffer: usize) -> bool {
+    plane >= len && buffer >= (PLANES - 1) * plane + len
 }
 
 /// Takes products back to the outputs of tiles, and finishes them.
@@ -183,7 +190,7 @@ pub fn outputs(
         t.rows <= 4 && t.columns <= 4 && t.to + span(pitch.row) <= out.len() && masked
     });
     let bias = if let Finish::Bias(b) | Finish::BiasRelu(b) = finish { b.len() } else { usize::MAX };
-    let fits = plane >= tiles.len() * pitch.pixel && sums.len() >= PLANES * plane && bias >= pitch.pixel;
+    let fits = planes_hold(tiles.len() * pitch.pixel, plane, sums.len()) && bias >= pitch.pixel;
     assert!(inside && fits && pitch.pixel.is_multiple_of(BLOCK), "a tile reaches out of its buffers");
     // SAFETY: the outputs (and mask) of each tile, the bias of each channel and all planes lie in their buffers.
     by_kind!(

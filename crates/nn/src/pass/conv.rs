@@ -1,6 +1,7 @@
 //! Convolutions of a group of images. The gradient of the input is a convolution, too: of the output's gradient (with
 //! zeros where a stride skipped pixels), with inputs and outputs exchanged and the kernel turned round.
 
+use super::joint::Room;
 use super::{Held, Pass};
 use crate::Error;
 use crate::buffer::Buffer;
@@ -11,7 +12,9 @@ use crate::plan::{Conv, Grid, Plan, Route, Tensor};
 use std::ops::Range;
 
 /// Values between planes beyond what they hold, so that they do not meet in one set of the cache.
-const GAP: usize = 16;
+pub(super) const GAP: usize = 16;
+/// Most tiles that are transformed at once.
+pub(super) const TILES: usize = 64;
 /// Pixels of a 1x1 convolution between two looks at the caller's wish to stop.
 const PIXELS: usize = 1 << 10;
 
@@ -19,11 +22,11 @@ const PIXELS: usize = 1 << 10;
 #[derive(Debug, Clone, Default)]
 pub struct Prepared {
     /// In Winograd's planes.
-    planes: Buffer,
+    pub(super) planes: Buffer,
     /// Inputs and outputs exchanged, the kernel turned round.
     turned: Buffer,
     /// These in Winograd's planes.
-    turned_planes: Buffer,
+    pub(super) turned_planes: Buffer,
 }
 
 /// The memory that a thread needs while it works on one operation.
@@ -36,11 +39,13 @@ pub struct Scratch {
     /// Sums of weight gradients in Winograd's planes, one convolution after another.
     sums: Buffer,
     sums_at: Vec<Range<usize>>,
+    /// What joint convolutions hold of the lane at hand, in training.
+    pub room: Option<Room>,
 }
 
 /// Tiles that are transformed at once: enough to use each weight often, few enough for the cache.
 fn tiles(conv: &Conv) -> usize {
-    if conv.weights.k / 9 * conv.weights.blocks * BLOCK >= 1 << 14 { 56 } else { 28 }
+    if conv.weights.k / 9 * conv.weights.blocks * BLOCK >= 1 << 14 { TILES } else { TILES / 2 }
 }
 
 impl Scratch {
@@ -50,7 +55,7 @@ impl Scratch {
         for (i, c) in plan.convolutions() {
             let (from, to) = (&plan.tensors[plan.nodes[i].inputs[0]], &plan.tensors[i + 1]);
             let (a, b) = (from.value.channels, to.value.channels);
-            if c.route == Route::Winograd {
+            if c.route == Route::Winograd && !(training && c.joint) {
                 let most = if training { a.max(b) } else { a };
                 inputs = inputs.max(PLANES * (tiles(c) * most + GAP));
                 let most = if training { a.max(b) } else { b };
@@ -82,6 +87,7 @@ impl Scratch {
             row: Buffer::new(row),
             sums: Buffer::new(sums),
             sums_at,
+            room: None,
         }
     }
 
@@ -103,7 +109,7 @@ impl Scratch {
         for i in range {
             if let (crate::plan::Op::Conv(c), false) = (&plan.nodes[i].op, self.sums_at[i].is_empty()) {
                 let planes = &self.sums[self.sums_at[i].clone()];
-                winograd::weight_grad(isa, planes, c.inputs, &mut sums[c.weights.weights()]);
+                winograd::weight_grad(isa, planes, c.inputs, 0, &mut sums[c.weights.weights()]);
             }
         }
     }
@@ -432,40 +438,47 @@ impl Job<'_> {
         let all = Tiling::new(grid, y.len());
         let from = (x.grid, self.before);
         let mask = if let Last::Mask(mask, _) = self.last { mask } else { grid };
+        // Of a joint convolution, the products are there already, of all tiles.
+        let room = if self.c.joint { scratch.room.as_ref() } else { None };
+        let ready = room.map(|r| if matches!(self.last, Last::Bias(..)) { &r.outputs } else { &r.inputs });
+        let out_plane = if ready.is_some() { all.count * b + GAP } else { out_plane };
         for first in (0..all.count).step_by(most) {
             cx.stop.check()?;
-            let mut room = [Tile::default(); 56];
+            let mut room = [Tile::default(); TILES];
             let tiles = all.fill(first, &mut room[..most], from, (grid, mask));
             let n = tiles.len();
-            let pitch = Pitch { row: x.grid.stride(), mask: 0, pixel: a };
-            winograd::inputs(isa, x.values, tiles, pitch, &mut scratch.inputs, plane);
-            for (p, weights) in self.planes.chunks_exact(a * b).enumerate() {
-                let x = &scratch.inputs[p * plane..][..n * a];
-                let out = &mut scratch.outputs[p * out_plane..][..n * b];
-                conv_row(isa, x, Window::points(n, a, a), weights, out, b, Finish::Plain);
+            if ready.is_none() {
+                let pitch = Pitch { row: x.grid.stride(), mask: 0, pixel: a };
+                winograd::inputs(isa, x.values, tiles, pitch, &mut scratch.inputs, plane);
+                for (p, weights) in self.planes.chunks_exact(a * b).enumerate() {
+                    let x = &scratch.inputs[p * plane..][..n * a];
+                    let out = &mut scratch.outputs[p * out_plane..][..n * b];
+                    conv_row(isa, x, Window::points(n, a, a), weights, out, b, Finish::Plain);
+                }
             }
+            let sums = ready.map_or(&scratch.outputs[..], |ready| &ready[first * b..]);
             let finish = match self.last {
                 Last::Mask(_, values) => Finish::Mask(values),
                 _ => self.finish(0, &[]),
             };
             let pitch = Pitch { row: grid.stride(), mask: mask.stride(), pixel: b };
-            winograd::outputs(isa, &scratch.outputs, out_plane, tiles, pitch, y, finish);
+            winograd::outputs(isa, sums, out_plane, tiles, pitch, y, finish);
         }
         Ok(())
     }
 }
 
 /// All tiles of a group of images, in order.
-struct Tiling {
+pub(super) struct Tiling {
     down: usize,
     across: usize,
     sides: [usize; 2],
-    count: usize,
+    pub count: usize,
 }
 
 impl Tiling {
     /// Of the outputs in `grid`, of which there are `len` values.
-    fn new(grid: &Grid, len: usize) -> Tiling {
+    pub fn new(grid: &Grid, len: usize) -> Tiling {
         let (down, across) = (grid.height.div_ceil(4), grid.width.div_ceil(4));
         let count = len / grid.size() * down * across;
         Tiling { down, across, sides: [grid.height, grid.width], count }
@@ -473,7 +486,7 @@ impl Tiling {
 
     /// Places of tiles from number `first` on, as many as there are and fit. Inputs begin `before` pixels before
     /// the outputs.
-    fn fill<'t>(
+    pub fn fill<'t>(
         &self,
         first: usize,
         room: &'t mut [Tile],
@@ -508,7 +521,7 @@ pub fn weight_grads(
     sums: &mut [f32],
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    if cx.plan.frozen.iter().any(|f| f.contains(&c.weights.at)) {
+    if c.joint || cx.plan.is_frozen(c) {
         return Ok(());
     }
     let (w, isa) = (&c.weights, cx.isa);
@@ -587,7 +600,7 @@ fn winograd_grads(
     let all = Tiling::new(&to.grad, dy.len());
     for first in (0..all.count).step_by(most) {
         cx.stop.check()?;
-        let mut room = [Tile::default(); 56];
+        let mut room = [Tile::default(); TILES];
         let tiles = all.fill(first, &mut room[..most], (&from.value, c.before), (&to.grad, &to.grad));
         let n = tiles.len();
         let pitch = Pitch { row: from.value.stride(), mask: 0, pixel: a };

@@ -6,6 +6,7 @@
 
 mod conv;
 mod embedding;
+mod joint;
 mod norm;
 mod pool;
 
@@ -15,6 +16,7 @@ use crate::plan::{Grid, Memory, Op, Plan, Tensor};
 use crate::random::Stream;
 use crate::{Error, Stop};
 pub use conv::{Prepared, Scratch, prepare, prepared_len};
+pub use joint::{Joint, Room};
 pub use norm::{Batch, Gathered, recall};
 use std::ops::Range;
 use std::sync::Arc;

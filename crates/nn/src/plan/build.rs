@@ -11,6 +11,10 @@ use crate::network::{self, Kind, Layer, Network, Padding, Pair, Shape};
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// Pairs of input and output channels from which on a convolution of few pixels is joint: its weights in Winograd's planes,
+/// and the sums of their gradient, outgrow the caches.
+const JOINT: usize = 1 << 16;
+
 fn padded(channels: usize) -> usize {
     channels.div_ceil(BLOCK) * BLOCK
 }
@@ -96,6 +100,7 @@ impl Builder {
             weights: 0,
             trained: 0,
             summed: 0,
+            joined: 0,
             frozen: vec![],
         };
         Builder { plan, names: HashSet::new(), shared: vec![], pads: false }
@@ -367,6 +372,7 @@ impl Builder {
             inputs: k,
             route: Route::Direct,
             late: true,
+            joint: false,
             dense: true,
             weights,
         };
@@ -475,7 +481,18 @@ impl Builder {
         };
         self.check_weights(at, &weights)?;
         let late = sides == [1, 1] && taps == 1 && groups == 1;
-        let conv = Conv { kernel, stride, dilation, before, inputs, route, late, dense: false, weights };
+        let conv = Conv {
+            kernel,
+            stride,
+            dilation,
+            before,
+            inputs,
+            route,
+            late,
+            joint: false,
+            dense: false,
+            weights,
+        };
         let parameters = (taps * each + usize::from(bias)) * filters;
         let shape = Shape::new(out[0], out[1], filters);
         let to = self.node(at, Op::Conv(conv), vec![from], shape, Some(padded(filters)))?;
@@ -568,27 +585,32 @@ impl Builder {
         if plan.nodes.is_empty() {
             return Err(Error::Shape("a network has no layers".into()));
         }
+        plan.join();
         let mut at = 0;
-        // Summed image by image; then what waits for the batch; then what batch norms gather.
-        for stage in 0..4 {
+        // Summed image by image; then joint convolutions; then what waits for the batch; then what batch norms gather.
+        for stage in 0..5 {
             for node in &mut plan.nodes {
                 match (&mut node.op, stage) {
-                    (Op::Conv(c), 0) if !c.late => (c.weights.at, at) = (at, at + c.weights.len()),
+                    (Op::Conv(c), 0) if !c.late && !c.joint => {
+                        (c.weights.at, at) = (at, at + c.weights.len())
+                    }
                     (Op::GroupNorm { norm, .. }, 0) => (norm.at, at) = (at, at + 2 * norm.width),
                     (Op::Embedding { tables, .. }, 0) => {
                         for table in Arc::make_mut(tables) {
                             (table.at, at) = (at, at + table.len());
                         }
                     }
-                    (Op::Conv(c), 1) if c.late => (c.weights.at, at) = (at, at + c.weights.len()),
-                    (Op::BatchNorm { norm, .. }, 2) => (norm.at, at) = (at, at + 2 * norm.width),
-                    (Op::BatchNorm { norm, running, .. }, 3) => (*running, at) = (at, at + 2 * norm.width),
+                    (Op::Conv(c), 1) if c.joint => (c.weights.at, at) = (at, at + c.weights.len()),
+                    (Op::Conv(c), 2) if c.late => (c.weights.at, at) = (at, at + c.weights.len()),
+                    (Op::BatchNorm { norm, .. }, 3) => (norm.at, at) = (at, at + 2 * norm.width),
+                    (Op::BatchNorm { norm, running, .. }, 4) => (*running, at) = (at, at + 2 * norm.width),
                     _ => {}
                 }
             }
             match stage {
                 0 => plan.summed = at,
-                2 => plan.trained = at,
+                1 => plan.joined = at,
+                3 => plan.trained = at,
                 _ => {}
             }
         }
@@ -599,6 +621,21 @@ impl Builder {
 }
 
 impl Plan {
+    /// Finds the joint convolutions. A lane keeps its images only where batch norms make it.
+    fn join(&mut self) {
+        if !self.nodes.iter().any(|n| matches!(n.op, Op::BatchNorm { .. })) {
+            return;
+        }
+        for node in &mut self.nodes {
+            let shape = self.tensors[node.inputs[0]].shape;
+            if let Op::Conv(c) = &mut node.op {
+                let few = shape.height.div_ceil(4) * shape.width.div_ceil(4) <= 4;
+                let many = c.inputs * c.weights.blocks * BLOCK >= JOINT;
+                c.joint = c.route == Route::Winograd && !c.weights.bias && many && few;
+            }
+        }
+    }
+
     fn freeze(&mut self, frozen: &[String]) -> Result<(), Error> {
         for name in frozen {
             let under =

@@ -209,6 +209,8 @@ pub struct Conv {
     pub route: Route,
     /// Whether its weights' gradient waits for the whole batch: where there is one pixel a row to sum over.
     pub late: bool,
+    /// Whether training takes all images of a batch through it together: it has many weights and few pixels.
+    pub joint: bool,
     /// Whether the user calls it dense.
     pub dense: bool,
     /// Its weights.
@@ -417,6 +419,8 @@ pub struct Plan {
     pub trained: usize,
     /// Length of those whose gradients are summed image by image; they come first.
     pub summed: usize,
+    /// Length of these and of those of joint convolutions, which follow.
+    pub joined: usize,
     /// Those that training leaves as they are, in order.
     pub frozen: Vec<Range<usize>>,
 }
@@ -446,6 +450,21 @@ impl Plan {
     pub fn meetings(&self) -> Vec<usize> {
         let live = |n: &Node| matches!(n.op, Op::BatchNorm { frozen: false, .. });
         self.nodes.iter().enumerate().filter(|(_, n)| live(n)).map(|(i, _)| i).collect()
+    }
+
+    /// Whether training leaves its weights as they are.
+    pub fn is_frozen(&self, conv: &Conv) -> bool {
+        self.frozen.iter().any(|f| f.contains(&conv.weights.at))
+    }
+
+    /// Where training waits for all images: at [`Self::meetings`] and before joint convolutions.
+    pub fn stops(&self) -> Vec<usize> {
+        let stops = |n: &Node| match &n.op {
+            Op::BatchNorm { frozen, .. } => !frozen,
+            Op::Conv(c) => c.joint,
+            _ => false,
+        };
+        self.nodes.iter().enumerate().filter(|(_, n)| stops(n)).map(|(i, _)| i).collect()
     }
 
     /// Convolutions with their nodes.
