@@ -14,6 +14,8 @@ pub struct Predictor {
     plan: Plan,
     /// Batch norms folded into convolutions.
     folded: Plan,
+    /// Maxima, too, as it runs here.
+    pooled: Plan,
     normal: Normal,
     weights: Vec<f32>,
     prepared: Vec<Prepared>,
@@ -35,10 +37,12 @@ impl Predictor {
         let isa = Isa::detect();
         let (folded, weights) = plan.folded(&weights);
         let (mut prepared, mut norms) = (vec![], vec![]);
-        pass::prepare(&folded, isa, &weights, false, &mut prepared);
-        pass::recall(&folded, &weights, true, &mut norms);
-        let memory = Arc::new(Memory::new(&folded, false));
-        Ok(Predictor { plan, folded, normal, weights, prepared, norms, memory, isa, work: Mutex::default() })
+        let pooled = folded.pooled();
+        pass::prepare(&pooled, isa, &weights, false, &mut prepared);
+        pass::recall(&pooled, &weights, true, &mut norms);
+        let memory = Arc::new(Memory::new(&pooled, false));
+        let work = Mutex::default();
+        Ok(Predictor { plan, folded, pooled, normal, weights, prepared, norms, memory, isa, work })
     }
 
     /// The network.
@@ -46,14 +50,14 @@ impl Predictor {
         &self.plan
     }
 
-    /// The network as it is run, batch norms folded; its weights; and how its inputs are normalised.
+    /// The network with batch norms folded; its weights; and how its inputs are normalised.
     pub(crate) fn folded(&self) -> (&Plan, &[f32], &Normal) {
         (&self.folded, &self.weights, &self.normal)
     }
 
     /// Bytes of its weights.
     pub fn bytes(&self) -> usize {
-        4 * (self.weights.len() + pass::prepared_len(&self.folded, false))
+        4 * (self.weights.len() + pass::prepared_len(&self.pooled, false))
     }
 
     /// Outputs, before any softmax, of all rows of `inputs`: `rows * plan().outputs()` values.
@@ -92,7 +96,7 @@ impl Predictor {
     fn with_work<R>(&self, run: impl FnOnce(&mut (Workspace, Scratch)) -> R) -> R {
         let free = self.work.lock().ok().and_then(|mut free| free.pop());
         let mut work = free.unwrap_or_else(|| {
-            (Workspace::new(&self.memory, pass::group(&self.memory)), Scratch::new(&self.folded, false))
+            (Workspace::new(&self.memory, pass::group(&self.memory)), Scratch::new(&self.pooled, false))
         });
         let result = run(&mut work);
         if let Ok(mut free) = self.work.lock() {
@@ -108,7 +112,7 @@ impl Predictor {
         first: usize,
         out: &mut [f64],
     ) -> Result<(), Error> {
-        let (plan, width) = (&self.folded, self.plan.outputs());
+        let (plan, width) = (&self.pooled, self.plan.outputs());
         let n = out.len() / width;
         for i in 0..n {
             let grid = plan.tensors[0].value;
@@ -148,5 +152,53 @@ impl Predictor {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Moments;
+    use crate::network::{Network, Shape};
+    use crate::plan::Op;
+    use crate::weights;
+
+    /// Pools behind a direct convolution, Winograd's with and without relu, and a strided one; a pool of a tensor that
+    /// is read twice stays.
+    const LAYERS: &str = r#"[{"type":"conv2d","filters":17,"kernel_size":5},{"type":"relu"},{"type":"max_pool2d"},
+        {"type":"conv2d","filters":20},{"type":"relu"},{"type":"max_pool2d"},{"type":"conv2d","filters":20},
+        {"type":"concat","branches":[[{"type":"max_pool2d"}],[{"type":"max_pool2d"}]]},
+        {"type":"conv2d","filters":16,"stride":2},{"type":"batch_norm"},{"type":"max_pool2d"},{"type":"flatten"}]"#;
+
+    #[test]
+    fn maxima_in_convolutions_are_those_of_pools() {
+        for (height, width) in [(32, 32), (37, 42)] {
+            let shape = Shape::new(height, width, 3);
+            let plan = Plan::new(&Network::from_json(shape, LAYERS, 5).unwrap()).unwrap();
+            let pixels: Vec<u8> = (0..20 * shape.len()).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
+            let mut moments = Moments::default();
+            moments.add(Inputs::Bytes(&pixels), 3);
+            let values = weights::first(&plan, 1);
+            let mut predictor = Predictor::new(plan, Normal::new(&moments, 3), values).unwrap();
+            let pools = |p: &Plan| p.nodes.iter().filter(|n| matches!(n.op, Op::Pool { .. })).count();
+            let plans = [predictor.folded.clone(), predictor.pooled.clone()];
+            assert_eq!(plans.each_ref().map(|p| pools(p)), [5, 2]);
+            for isa in Isa::available() {
+                predictor.isa = isa;
+                let mut outputs = |plan: &Plan| {
+                    predictor.pooled = plan.clone();
+                    predictor.memory = Arc::new(Memory::new(plan, false));
+                    predictor.work = Mutex::default();
+                    pass::prepare(plan, isa, &predictor.weights, false, &mut predictor.prepared);
+                    pass::recall(plan, &predictor.weights, true, &mut predictor.norms);
+                    let mut out = vec![0.0; 20 * 5];
+                    predictor.outputs(Inputs::Bytes(&pixels), &mut out).unwrap();
+                    out
+                };
+                let out = plans.each_ref().map(&mut outputs);
+                assert_eq!(out[0], out[1], "{isa:?}");
+                assert!(out[0].iter().all(|x| *x != 0.0));
+            }
+        }
     }
 }

@@ -34,6 +34,10 @@ pub trait Simd: Copy {
     /// # Safety
     /// The CPU must have the features of this vector.
     unsafe fn sub(self, a: Self) -> Self;
+    /// `a` where it is larger, else `self`.
+    /// # Safety
+    /// The CPU must have the features of this vector.
+    unsafe fn max(self, a: Self) -> Self;
     /// Negatives become zero.
     /// # Safety
     /// The CPU must have the features of this vector.
@@ -90,6 +94,13 @@ impl Simd for Portable {
     unsafe fn sub(mut self, a: Self) -> Self {
         for (x, a) in self.0.iter_mut().zip(a.0) {
             *x -= a;
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn max(mut self, a: Self) -> Self {
+        for (x, a) in self.0.iter_mut().zip(a.0) {
+            *x = if a > *x { a } else { *x };
         }
         self
     }
@@ -168,6 +179,11 @@ mod x86 {
             V16(unsafe { _mm512_sub_ps(self.0, a.0) })
         }
         #[inline(always)]
+        unsafe fn max(self, a: Self) -> Self {
+            // SAFETY: the caller's promise.
+            V16(unsafe { _mm512_max_ps(a.0, self.0) })
+        }
+        #[inline(always)]
         unsafe fn relu(self) -> Self {
             // SAFETY: the caller's promise.
             V16(unsafe { _mm512_max_ps(self.0, _mm512_setzero_ps()) })
@@ -231,6 +247,11 @@ mod x86 {
         unsafe fn sub(self, a: Self) -> Self {
             // SAFETY: the caller's promise.
             V8(unsafe { _mm256_sub_ps(self.0, a.0) })
+        }
+        #[inline(always)]
+        unsafe fn max(self, a: Self) -> Self {
+            // SAFETY: the caller's promise.
+            V8(unsafe { _mm256_max_ps(a.0, self.0) })
         }
         #[inline(always)]
         unsafe fn relu(self) -> Self {

@@ -219,8 +219,7 @@ unsafe fn conv_tile<S: Simd, const PX: usize, const NV: usize>(
             }
         }
         let mut w = w;
-        for tap in 0..window.rows * window.columns {
-            let (row, column) = (tap / window.columns, tap % window.columns);
+        for (row, column) in (0..window.rows).flat_map(|r| (0..window.columns).map(move |c| (r, c))) {
             let x = x.add(row * window.stride + column * window.gap);
             let mut from = [x; MOST.div_ceil(SHARE)];
             for i in 0..PX.div_ceil(SHARE) {

@@ -199,6 +199,32 @@ pub fn outputs(
     )
 }
 
+/// Takes products back to the outputs of tiles, adds the bias and, with `relu`, makes negatives zero; of these, the
+/// largest of each two by two. Tiles have an even number of rows and columns, and `to` is where the first maximum goes.
+pub fn pooled(
+    isa: Isa,
+    sums: &[f32],
+    plane: usize,
+    tiles: &[Tile],
+    pitch: Pitch,
+    out: &mut [f32],
+    (bias, relu): (&[f32], bool),
+) {
+    let inside = tiles.iter().all(|t| {
+        let last = (t.rows.max(2) / 2 - 1) * pitch.row + t.columns / 2 * pitch.pixel;
+        t.rows <= 4 && t.columns <= 4 && t.rows % 2 == 0 && t.columns % 2 == 0 && t.to + last <= out.len()
+    });
+    let fits = planes_hold(tiles.len() * pitch.pixel, plane, sums.len()) && bias.len() >= pitch.pixel;
+    assert!(inside && fits && pitch.pixel.is_multiple_of(BLOCK), "a tile reaches out of its buffers");
+    // SAFETY: the maxima of each tile, the bias of each channel and all planes lie in their buffers.
+    by_kind!(
+        isa,
+        pooled_of(
+            sums: &[f32], plane: usize, tiles: &[Tile], pitch: Pitch, out: &mut [f32], bias: &[f32], relu: bool
+        )
+    )
+}
+
 /// `B^T d`, Lavin and Gray's.
 #[inline(always)]
 unsafe fn to_inputs<S: Simd>(d: [S; 6]) -> [S; 6] {
@@ -308,6 +334,58 @@ unsafe fn grads_of<S: Simd>(dy: &[f32], tiles: &[Tile], pitch: Pitch, out: &mut 
     }
 }
 
+/// `A^T m` of each column of a tile's products.
+#[inline(always)]
+unsafe fn columns_of<S: Simd>(sums: *const f32, plane: usize) -> [[S; 6]; 4] {
+    // SAFETY: the caller's promise: 36 planes.
+    unsafe {
+        let mut half = [[S::splat(0.0); 6]; 4];
+        for j in 0..6 {
+            let mut m = [S::splat(0.0); 6];
+            for i in 0..6 {
+                m[i] = S::load(sums.add((i * 6 + j) * plane));
+            }
+            let q = to_outputs(m);
+            for i in 0..4 {
+                half[i][j] = q[i];
+            }
+        }
+        half
+    }
+}
+
+#[inline(always)]
+unsafe fn pooled_of<S: Simd>(
+    sums: &[f32],
+    plane: usize,
+    tiles: &[Tile],
+    pitch: Pitch,
+    out: &mut [f32],
+    bias: &[f32],
+    relu: bool,
+) {
+    for (t, tile) in tiles.iter().enumerate() {
+        for c in (0..pitch.pixel).step_by(S::LANES) {
+            // SAFETY: 36 planes, the tile's maxima and the biases, which the caller checked.
+            unsafe {
+                let half = columns_of::<S>(sums.as_ptr().add(t * pitch.pixel + c), plane);
+                let out = out.as_mut_ptr().add(tile.to + c);
+                let bias = S::load(bias.as_ptr().add(c));
+                for i in 0..tile.rows / 2 {
+                    let mut rows = [to_outputs(half[2 * i]), to_outputs(half[2 * i + 1])];
+                    for y in rows.iter_mut().flatten() {
+                        *y = if relu { y.add(bias).relu() } else { y.add(bias) };
+                    }
+                    for j in 0..tile.columns / 2 {
+                        let [top, bottom] = [0, 1].map(|r| rows[r][2 * j].max(rows[r][2 * j + 1]));
+                        top.max(bottom).store(out.add(i * pitch.row + j * pitch.pixel));
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn outputs_of<S: Simd>(
     sums: &[f32],
@@ -321,19 +399,8 @@ unsafe fn outputs_of<S: Simd>(
         for c in (0..pitch.pixel).step_by(S::LANES) {
             // SAFETY: 36 planes and the tile's outputs, mask and biases, which the caller checked.
             unsafe {
-                let sums = sums.as_ptr().add(t * pitch.pixel + c);
+                let half = columns_of::<S>(sums.as_ptr().add(t * pitch.pixel + c), plane);
                 let out = out.as_mut_ptr().add(tile.to + c);
-                let mut half = [[S::splat(0.0); 6]; 4];
-                for j in 0..6 {
-                    let mut m = [S::splat(0.0); 6];
-                    for i in 0..6 {
-                        m[i] = S::load(sums.add((i * 6 + j) * plane));
-                    }
-                    let q = to_outputs(m);
-                    for i in 0..4 {
-                        half[i][j] = q[i];
-                    }
-                }
                 for i in 0..tile.rows {
                     let q = to_outputs(half[i]);
                     for j in 0..tile.columns {

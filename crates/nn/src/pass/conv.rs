@@ -68,6 +68,9 @@ impl Scratch {
             if training && from.trained && c.stride != [1, 1] {
                 spread = spread.max(spread_grid(c, from, to).size());
             }
+            if c.pools && c.route == Route::Direct {
+                row = row.max(4 * to.value.width * b);
+            }
             if c.weights.groups > 1 {
                 let wide = a.max(b) + 2 * BLOCK * c.weights.groups;
                 row = row.max(from.value.width.max(to.value.width) * wide);
@@ -335,6 +338,9 @@ impl Job<'_> {
             return self.winograd(cx, x, (grid, y), scratch);
         }
         let masked = matches!(self.last, Last::Mask(mask, _) if mask.has_halo());
+        if self.c.pools {
+            return self.pooled_rows(cx, x, (grid, y), &mut scratch.row);
+        }
         let single = self.c.taps() == 1 && self.stride == [1, 1] && self.c.weights.groups == 1;
         if single && self.c.route == Route::Direct && !x.grid.has_halo() && !grid.has_halo() && !masked {
             return self.points(cx, x, grid.channels, y);
@@ -349,6 +355,28 @@ impl Job<'_> {
                     _ => &[],
                 };
                 self.row(cx, x, r, grid, &mut y[grid.row(r)], mask, &mut scratch.row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of maxima of two by two outputs.
+    fn pooled_rows(
+        &self,
+        cx: &Pass,
+        x: Images,
+        (grid, y): (&Grid, &mut [f32]),
+        spare: &mut [f32],
+    ) -> Result<(), Error> {
+        let (wide, isa) = (Grid { width: 2 * grid.width, ..*grid }, cx.isa);
+        let (top, bottom) = spare[..2 * wide.width * wide.channels].split_at_mut(wide.width * wide.channels);
+        let images = x.values.chunks_exact(x.grid.size()).zip(y.chunks_exact_mut(grid.size()));
+        for (values, y) in images {
+            for r in 0..grid.height {
+                cx.stop.check()?;
+                self.row(cx, Images { values, ..x }, 2 * r, &wide, top, &[], &mut []);
+                self.row(cx, Images { values, ..x }, 2 * r + 1, &wide, bottom, &[], &mut []);
+                kernels::max_pool_2x2(isa, top, bottom, grid.channels, &mut y[grid.row(r)]);
             }
         }
         Ok(())
@@ -435,7 +463,9 @@ impl Job<'_> {
     ) -> Result<(), Error> {
         let (isa, a, b, most) = (cx.isa, x.grid.channels, grid.channels, tiles(self.c));
         let (plane, out_plane) = (most * a + GAP, most * b + GAP);
-        let all = Tiling::new(grid, y.len());
+        // Where maxima are taken, two rows and columns of outputs are one.
+        let each = if self.c.pools { 2 } else { 1 };
+        let all = Tiling::every(each, grid, y.len());
         let from = (x.grid, self.before);
         let mask = if let Last::Mask(mask, _) = self.last { mask } else { grid };
         // Of a joint convolution, the products are there already, of all tiles.
@@ -462,7 +492,12 @@ impl Job<'_> {
                 _ => self.finish(0, &[]),
             };
             let pitch = Pitch { row: grid.stride(), mask: mask.stride(), pixel: b };
-            winograd::outputs(isa, sums, out_plane, tiles, pitch, y, finish);
+            match self.last {
+                Last::Bias(bias, relu) if self.c.pools => {
+                    winograd::pooled(isa, sums, out_plane, tiles, pitch, y, (bias, relu));
+                }
+                _ => winograd::outputs(isa, sums, out_plane, tiles, pitch, y, finish),
+            }
         }
         Ok(())
     }
@@ -473,15 +508,22 @@ pub(super) struct Tiling {
     down: usize,
     across: usize,
     sides: [usize; 2],
+    each: usize,
     pub count: usize,
 }
 
 impl Tiling {
     /// Of the outputs in `grid`, of which there are `len` values.
     pub fn new(grid: &Grid, len: usize) -> Tiling {
-        let (down, across) = (grid.height.div_ceil(4), grid.width.div_ceil(4));
+        Tiling::every(1, grid, len)
+    }
+
+    /// The same, where `each` by `each` outputs become one pixel of the grid.
+    fn every(each: usize, grid: &Grid, len: usize) -> Tiling {
+        let sides = [each * grid.height, each * grid.width];
+        let (down, across) = (sides[0].div_ceil(4), sides[1].div_ceil(4));
         let count = len / grid.size() * down * across;
-        Tiling { down, across, sides: [grid.height, grid.width], count }
+        Tiling { down, across, sides, each, count }
     }
 
     /// Places of tiles from number `first` on, as many as there are and fit. Inputs begin `before` pixels before
@@ -500,8 +542,8 @@ impl Tiling {
             let (row, column) = (place / self.across * 4, place % self.across * 4);
             *tile = Tile {
                 from: image * from.size() + from.at(row, column, before),
-                to: image * to.size() + to.at(row, column, [0, 0]),
-                mask: image * mask.size() + mask.at(row, column, [0, 0]),
+                to: image * to.size() + to.at(row / self.each, column / self.each, [0, 0]),
+                mask: image * mask.size() + mask.at(row / self.each, column / self.each, [0, 0]),
                 rows: (self.sides[0] - row).min(4),
                 columns: (self.sides[1] - column).min(4),
             };

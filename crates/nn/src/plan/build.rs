@@ -373,6 +373,7 @@ impl Builder {
             route: Route::Direct,
             late: true,
             joint: false,
+            pools: false,
             dense: true,
             weights,
         };
@@ -490,6 +491,7 @@ impl Builder {
             route,
             late,
             joint: false,
+            pools: false,
             dense: false,
             weights,
         };

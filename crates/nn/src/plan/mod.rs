@@ -211,6 +211,8 @@ pub struct Conv {
     pub late: bool,
     /// Whether training takes all images of a batch through it together: it has many weights and few pixels.
     pub joint: bool,
+    /// Whether the largest of each two by two outputs is what it gives, in scoring.
+    pub pools: bool,
     /// Whether the user calls it dense.
     pub dense: bool,
     /// Its weights.
