@@ -2,7 +2,8 @@
 //!
 //! A row's first and second derivative travel as two integers in one `i64`, `g << shift | h`, so that one addition
 //! sums both. Runs of [`RUN`] rows are summed like that; no half can overflow within a run (see [`Units`]). Then
-//! the sums are unpacked into pairs of `i64`. Integer sums are exact: they depend on no order.
+//! the sums are unpacked into pairs of `i64`. Derivatives that need more bits travel as pairs, which one addition of a
+//! vector sums. Integer sums are exact: they depend on no order.
 
 use super::super::trees::bins::Bins;
 use super::super::trees::nodes::{BinSet, has};
@@ -17,8 +18,83 @@ use serde::{Deserialize, Serialize};
 pub const RUN: usize = 4096;
 /// Rows brought together before they are summed.
 const NEAR: usize = 64;
-/// Lanes that are summed side by side, at most.
-const PANEL: usize = 32;
+/// Bytes of the sums of lanes that are summed side by side, at most.
+const PANEL: usize = 1 << 16;
+
+/// Sums of both derivatives: packed in one number, or a pair.
+pub trait Both: Copy {
+    /// Of no row.
+    const ZERO: Self;
+    /// The sum.
+    fn plus(self, other: Self) -> Self;
+    /// The difference.
+    fn minus(self, other: Self) -> Self;
+}
+
+impl Both for i64 {
+    const ZERO: i64 = 0;
+    #[inline(always)]
+    fn plus(self, other: i64) -> i64 {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: i64) -> i64 {
+        self - other
+    }
+}
+
+impl Both for [i64; 2] {
+    const ZERO: [i64; 2] = [0; 2];
+    #[inline(always)]
+    fn plus(self, other: [i64; 2]) -> [i64; 2] {
+        [self[0] + other[0], self[1] + other[1]]
+    }
+    #[inline(always)]
+    fn minus(self, other: [i64; 2]) -> [i64; 2] {
+        [self[0] - other[0], self[1] - other[1]]
+    }
+}
+
+/// Both derivatives of a row, as they are held.
+trait Row: Copy + PartialEq {
+    /// As they are summed.
+    type Sum: Both;
+    /// Those of a row that adds nothing.
+    const ZERO: Self;
+    fn widen(self) -> Self::Sum;
+}
+
+impl Row for i64 {
+    type Sum = i64;
+    const ZERO: i64 = 0;
+    #[inline(always)]
+    fn widen(self) -> i64 {
+        self
+    }
+}
+
+impl Row for [i32; 2] {
+    type Sum = [i64; 2];
+    const ZERO: [i32; 2] = [0; 2];
+    #[inline(always)]
+    fn widen(self) -> [i64; 2] {
+        self.map(i64::from)
+    }
+}
+
+/// Both derivatives of each row, as integers.
+pub enum Derivatives {
+    /// Packed.
+    Packed(Vec<i64>),
+    /// Pairs, of more bits.
+    Wide(Vec<[i32; 2]>),
+}
+
+impl Default for Derivatives {
+    fn default() -> Derivatives {
+        Derivatives::Packed(vec![])
+    }
+}
 
 /// What integer gradients stand for.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -29,8 +105,8 @@ pub struct Units {
     pub h: f64,
     /// Bits of the second derivative's sum in a run.
     pub shift: u32,
-    /// Bits below those that one pass over the rows sums; 0 where one pass is all.
-    pub low: u32,
+    /// Whether derivatives have too many bits to be packed.
+    pub wide: bool,
     /// Whether the second derivative is 1 in every row.
     pub constant: bool,
 }
@@ -54,26 +130,25 @@ impl Units {
                     g: power_above(max_g) * 2f64.powi(-bits + 1),
                     h: 1.0,
                     shift: 13,
-                    low: 0,
+                    wide: false,
                     constant: true,
                 }
             }
             Some(h) => {
                 let g = power_above(max_g) * 2f64.powi(-18);
-                Units { g, h: power_above(h) * 2f64.powi(-19), shift: 32, low: 0, constant: false }
+                Units { g, h: power_above(h) * 2f64.powi(-19), shift: 32, wide: false, constant: false }
             }
         }
     }
 
-    /// The same, with 14 bits more for both derivatives (fewer for more than 2^29 rows), where they are not constant. It
-    /// costs a second pass over the rows, and is for derivatives whose greatest dwarf the usual ones.
-    pub fn finer(self, rows: u64) -> Units {
+    /// The same, with 31 bits for both derivatives, where they are not constant: for derivatives whose greatest dwarf the
+    /// usual ones. Sums take twice the room in the caches.
+    pub fn finer(self) -> Units {
         if self.constant {
             return self;
         }
-        let low = 14.min(43u32.saturating_sub(rows.max(1).ilog2()));
-        let share = 2f64.powi(-(low as i32));
-        Units { g: self.g * share, h: self.h * share, low, ..self }
+        // From 19 and 20 bits, with the sign, to 31 of each and the sign: the greatest possible is 2^30.
+        Units { g: self.g * 2f64.powi(-12), h: self.h * 2f64.powi(-11), wide: true, ..self }
     }
 
     /// The same, with fewer bits.
@@ -82,11 +157,17 @@ impl Units {
         Units { g: self.g * times, h: self.h * times, ..self }
     }
 
-    /// As `pack`, for `finer` units: the high parts and the low parts.
-    pub fn pack_finer(&self, g: f64, h: f64) -> [i64; 2] {
-        let [g, h] = [(g / self.g).round() as i64, (h / self.h).round() as i64];
-        let low = (1i64 << self.low) - 1;
-        [((g >> self.low) << 32) + (h >> self.low), (g & low) << 32 | (h & low)]
+    /// As `pack`, for `finer` units and many rows: each to the nearest whole number.
+    pub fn pack_wide(&self, g: &[f64], h: &[f64], pairs: &mut [[i32; 2]]) {
+        let [per_g, per_h] = [1.0 / self.g, 1.0 / self.h];
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                for ((g, h), pair) in g.iter().zip(h).zip(pairs) {
+                    *pair = [whole(g * per_g) as i32, whole(h * per_h) as i32];
+                }
+            },
+        );
     }
 
     /// Sums as numbers.
@@ -96,7 +177,7 @@ impl Units {
 
     /// Whether sums over so many rows can stay packed.
     pub fn narrow(&self, rows: u64) -> bool {
-        rows <= RUN as u64 && self.low == 0
+        rows <= RUN as u64 && !self.wide
     }
 
     /// Packs sums over no more rows than that.
@@ -172,8 +253,10 @@ impl Layout {
 pub struct Panels {
     lanes: Lanes,
     bins: Vec<u8>,
-    /// Packed sums, one array a lane.
+    /// Packed sums, one array a lane; none before there are any.
     sums: Vec<[i64; 256]>,
+    /// Sums of pairs, likewise.
+    wide: Vec<[[i64; 2]; 256]>,
     /// Rows summed since the sums were last unpacked.
     pending: usize,
     /// Unpacked sums.
@@ -183,14 +266,14 @@ pub struct Panels {
 macro_rules! by_width {
     ($width:expr, $call:ident ( $($arg:expr),* )) => {
         match $width {
-            4 => $call::<4>($($arg),*),
-            8 => $call::<8>($($arg),*),
-            12 => $call::<12>($($arg),*),
-            16 => $call::<16>($($arg),*),
-            20 => $call::<20>($($arg),*),
-            24 => $call::<24>($($arg),*),
-            28 => $call::<28>($($arg),*),
-            _ => $call::<32>($($arg),*),
+            4 => $call::<4, _>($($arg),*),
+            8 => $call::<8, _>($($arg),*),
+            12 => $call::<12, _>($($arg),*),
+            16 => $call::<16, _>($($arg),*),
+            20 => $call::<20, _>($($arg),*),
+            24 => $call::<24, _>($($arg),*),
+            28 => $call::<28, _>($($arg),*),
+            _ => $call::<32, _>($($arg),*),
         }
     };
 }
@@ -200,7 +283,7 @@ impl Panels {
     pub fn new(features: usize, rows: usize) -> Panels {
         let lanes = Lanes::apart(features);
         let bins = Vec::with_capacity(lanes.stride() * rows);
-        Panels { sums: vec![[0; 256]; lanes.stride()], lanes, bins, pending: 0, out: vec![] }
+        Panels { lanes, bins, ..Panels::default() }
     }
 
     /// Adds rows without values, to be filled by [`Panels::column_mut`].
@@ -217,7 +300,6 @@ impl Panels {
     /// All rows are in: lets features share lanes where they can. `layout` says how many bins each has.
     pub fn share(&mut self, layout: &Layout, cx: &Cx) -> Result<()> {
         self.lanes = lanes::share(&mut self.bins, layout, cx)?;
-        self.sums.truncate(self.lanes.stride());
         Ok(())
     }
 
@@ -233,31 +315,24 @@ impl Panels {
         question.goes[usize::from(self.bins[row as usize * self.lanes.stride() + question.lane])]
     }
 
-    /// Sums the packed gradients of rows by bin. A row whose gradients are both zero adds nothing and is not read.
-    pub fn add(&mut self, rows: impl Iterator<Item = u32>, packed: &[i64], units: &Units, layout: &Layout) {
-        let (mut near, mut g) = ([0; NEAR], [0; NEAR]);
-        let mut count = 0;
-        for row in rows {
-            (near[count], g[count]) = (row, packed[row as usize]);
-            count += usize::from(g[count] != 0);
-            if count == NEAR {
-                self.add_near(&near, &g, units, layout);
-                count = 0;
+    /// Sums the derivatives of rows by bin. A row whose derivatives are both zero adds nothing and is not read.
+    pub fn add(&mut self, rows: &[u32], derivatives: &Derivatives, units: &Units, layout: &Layout) {
+        let lanes = self.lanes.stride();
+        match derivatives {
+            Derivatives::Packed(packed) => {
+                self.sums.resize(lanes, [0; 256]);
+                for rows in rows.chunks(RUN) {
+                    if self.pending + rows.len() > RUN {
+                        self.unpack(units, layout);
+                    }
+                    self.pending += rows.len();
+                    add(&self.bins, lanes, rows, packed, &mut self.sums);
+                }
             }
-        }
-        self.add_near(&near[..count], &g[..count], units, layout);
-    }
-
-    fn add_near(&mut self, rows: &[u32], g: &[i64], units: &Units, layout: &Layout) {
-        if self.pending + rows.len() > RUN {
-            self.unpack(units, layout);
-        }
-        self.pending += rows.len();
-        let stride = self.lanes.stride();
-        // Panels of like width: each one's sums are to stay in the first cache.
-        let width = stride.div_ceil(stride.div_ceil(PANEL).max(1)).next_multiple_of(4);
-        for (panel, sums) in self.sums.chunks_mut(width.max(4)).enumerate() {
-            by_width!(sums.len(), add_rows(&self.bins, stride, panel * width, rows, g, sums));
+            Derivatives::Wide(pairs) => {
+                self.wide.resize(lanes, [[0; 2]; 256]);
+                add(&self.bins, lanes, rows, pairs, &mut self.wide);
+            }
         }
     }
 
@@ -279,6 +354,11 @@ impl Panels {
     /// The sums of all rows that were added since it was last called: as pairs, or packed where they are `narrow`,
     /// which those of up to [`RUN`] rows can be.
     pub fn take(&mut self, units: &Units, layout: &Layout, narrow: bool) -> Vec<i64> {
+        if units.wide {
+            self.wide.resize(self.lanes.stride(), [[0; 2]; 256]);
+            return self.lanes.packed(&mut self.wide, layout).into_flattened();
+        }
+        self.sums.resize(self.lanes.stride(), [0; 256]);
         if narrow && self.out.is_empty() {
             self.pending = 0;
             return self.lanes.packed(&mut self.sums, layout);
@@ -294,14 +374,37 @@ pub struct Question {
     goes: [bool; 256],
 }
 
+/// Sums derivatives by bin, a lane after another: those of panels of like width, as each one's sums are to stay in the
+/// first cache.
+fn add<R: Row>(bins: &[u8], stride: usize, rows: &[u32], derivatives: &[R], sums: &mut [[R::Sum; 256]]) {
+    let most = PANEL / size_of::<[R::Sum; 256]>();
+    let width = stride.div_ceil(stride.div_ceil(most).max(1)).next_multiple_of(4).max(4);
+    let (mut near, mut values) = ([0; NEAR], [R::ZERO; NEAR]);
+    let mut count = 0;
+    let mut add_near = |rows: &[u32], values: &[R]| {
+        for (panel, sums) in sums.chunks_mut(width).enumerate() {
+            by_width!(sums.len(), add_rows(bins, stride, panel * width, rows, values, sums));
+        }
+    };
+    for row in rows {
+        (near[count], values[count]) = (*row, derivatives[*row as usize]);
+        count += usize::from(values[count] != R::ZERO);
+        if count == NEAR {
+            add_near(&near, &values);
+            count = 0;
+        }
+    }
+    add_near(&near[..count], &values[..count]);
+}
+
 /// Rows that lie apart are first brought together: a copy waits for no other, so that many cache misses overlap.
-fn add_rows<const W: usize>(
+fn add_rows<const W: usize, R: Row>(
     bins: &[u8],
     stride: usize,
     offset: usize,
     rows: &[u32],
-    g: &[i64],
-    sums: &mut [[i64; 256]],
+    values: &[R],
+    sums: &mut [[R::Sum; 256]],
 ) {
     let Some(sums) = sums.first_chunk_mut::<W>() else { return };
     let mut near = [[0; W]; NEAR];
@@ -311,9 +414,11 @@ fn add_rows<const W: usize>(
             *near = *row;
         }
     }
-    for (row, g) in near.iter().zip(g) {
+    for (row, value) in near.iter().zip(values) {
+        let value = value.widen();
         for (sum, bin) in sums.iter_mut().zip(row) {
-            sum[usize::from(*bin)] += *g;
+            let sum = &mut sum[usize::from(*bin)];
+            *sum = sum.plus(value);
         }
     }
 }

@@ -15,14 +15,14 @@ use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Step};
 use rayon::prelude::*;
 
-/// Up to so many rows, gradients have 33 bits instead of 19, for 19 leave a trace in leaf values. On more rows the
-/// rounding, which is fair, averages out, and a second pass to sum more bits would take longer.
+/// Up to so many rows, gradients have 31 bits instead of 19, for 19 leave a trace in leaf values. On more rows the
+/// rounding, which is fair, averages out, and wider sums would take longer.
 const FEW: u64 = 20_000;
 
 /// Bits by which the gradients of more than [`CLASSES`] classes are coarser on more rows.
 const COARSER: u32 = 4;
 
-/// Of three classes up to so many, gradients have 33 bits on any number of rows: where few rows are of a class, the
+/// Of three classes up to so many, gradients have 31 bits on any number of rows: where few rows are of a class, the
 /// second derivatives of most others are so small that with 19 bits leaves get values that are far off (measured on
 /// covertype: a log loss of 1.08 on rows held out instead of .35).
 const CLASSES: usize = 8;
@@ -228,7 +228,7 @@ impl State {
         let units = Units::new(g * times, (!constant).then_some(h * w * times), rows);
         // Without a bound, one row's derivatives may dwarf all others'.
         let units = if rows <= FEW || !params.objective.bounded() || few_classes(params.objective) {
-            units.finer(rows)
+            units.finer()
         } else if params.objective.scores() > CLASSES {
             // Of many classes most rows belong clearly to others: with coarser units their derivatives are mostly 0, and
             // such rows need no sums.

@@ -4,7 +4,7 @@
 //! Sharing loses nothing: a feature's sums over its most frequent bin are the total less those over its other bins.
 //! So each shard shares as its own rows allow, and the sums are the same.
 
-use super::histogram::Layout;
+use super::histogram::{Both, Layout};
 use crate::error::Result;
 use crate::learner::Cx;
 
@@ -13,7 +13,7 @@ const CODES: usize = 256;
 /// Rows that are looked at to find features that may share.
 const SAMPLE: usize = 1 << 14;
 /// A feature with more than one row in so many outside its most frequent bin stays alone.
-const SPARSE: usize = 4;
+const SPARSE: usize = 2;
 /// Rows between two looks at the stop flag.
 const BLOCK: usize = 1 << 14;
 
@@ -62,24 +62,25 @@ impl Lanes {
         (lane, std::array::from_fn(|code| bin(code) as u8))
     }
 
-    /// Packed sums by bin, from those by code, which are set back to zero. They are of no more rows than a run has:
-    /// they do not overflow, and so neither do their differences.
-    pub fn packed(&self, sums: &mut [[i64; CODES]], layout: &Layout) -> Vec<i64> {
+    /// Sums by bin, from those by code, which are set back to zero. Packed ones are of no more rows than a run has: they do
+    /// not overflow, and so neither do their differences.
+    pub fn packed<B: Both>(&self, sums: &mut [[B; CODES]], layout: &Layout) -> Vec<B> {
         let mut out = Vec::with_capacity(layout.len() / 2);
         // That of all rows, which is the same in each lane.
         let shared = self.places.iter().find(|p| p.default.is_some());
-        let total: i64 = shared.map_or(0, |place| sums[place.lane].iter().sum());
+        let sum = |of: &[B]| of.iter().fold(B::ZERO, |sum, b| sum.plus(*b));
+        let total = shared.map_or(B::ZERO, |place| sum(&sums[place.lane]));
         for (place, ends) in self.places.iter().zip(layout.starts.windows(2)) {
             let (sums, bins) = (&mut sums[place.lane], ends[1] - ends[0]);
             match place.default {
                 None => {
                     out.extend_from_slice(&sums[..bins]);
-                    sums[..bins].fill(0);
+                    sums[..bins].fill(B::ZERO);
                 }
                 Some(default) => {
                     let others = &sums[place.first..place.first + bins - 1];
                     out.extend_from_slice(&others[..default]);
-                    out.push(total - others.iter().sum::<i64>());
+                    out.push(total.minus(sum(others)));
                     out.extend_from_slice(&others[default..]);
                 }
             }
@@ -87,7 +88,7 @@ impl Lanes {
         let mut cleared = usize::MAX;
         for place in self.places.iter().filter(|p| p.default.is_some()) {
             if place.lane != cleared {
-                sums[place.lane] = [0; CODES];
+                sums[place.lane] = [B::ZERO; CODES];
                 cleared = place.lane;
             }
         }

@@ -331,11 +331,6 @@ impl Block {
     pub fn max_gradient(&self, rows: usize) -> f64 {
         self.g[..rows].iter().fold(0.0, |max, g| g.abs().max(max))
     }
-
-    /// Both derivatives, row by row.
-    pub fn derivatives(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.g.iter().copied().zip(self.h.iter().copied())
-    }
 }
 
 /// Derivatives and log loss of a raw score for class 0 or 1.

@@ -45,6 +45,7 @@ use grow::{Growth, Nodes};
 use loss::{Facts, Losses, Targets};
 pub use model::Boosted;
 use params::Params;
+use rayon::prelude::*;
 use select::{Cells, Range, Search};
 use serde::{Deserialize, Serialize};
 use shard::Local;
@@ -172,9 +173,18 @@ impl Merge for Partial {
         if self.histograms.is_empty() {
             self.histograms = other.histograms;
         } else {
-            self.histograms.iter_mut().zip(other.histograms).for_each(|(a, b)| add_all(a, &b));
+            add_histograms(&mut self.histograms, &other.histograms);
         }
         Ok(())
+    }
+}
+
+/// Adds another shard's histograms, on the threads of the pool where the caller works in one.
+fn add_histograms(to: &mut [Vec<i64>], from: &[Vec<i64>]) {
+    if rayon::current_thread_index().is_some() {
+        to.par_iter_mut().zip(from).for_each(|(a, b)| add_all(a, b));
+    } else {
+        to.iter_mut().zip(from).for_each(|(a, b)| add_all(a, b));
     }
 }
 

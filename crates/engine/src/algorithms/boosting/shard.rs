@@ -6,7 +6,6 @@
 
 use super::super::trees::sketch::{self, Cell, Tally};
 use super::histogram::{Layout, Panels};
-use super::job::few_classes;
 use super::loss::{self, BLOCK, Block, Facts};
 use super::model::Boosted;
 use super::objective::Objective;
@@ -414,8 +413,6 @@ pub fn bytes_a_row(features: usize, params: &Params) -> usize {
     let scores = params.objective.scores();
     let chances = if scores > 1 { scores * 4 } else { 0 };
     let held = if params.holds_derivatives() { 16 + 8 + 8 + 16 } else { 0 };
-    // The low parts of finer derivatives.
-    let low = if few_classes(params.objective) { 8 } else { 0 };
     features.next_multiple_of(4)
         + 8
         + 8
@@ -423,7 +420,7 @@ pub fn bytes_a_row(features: usize, params: &Params) -> usize {
         + 1
         + scores * 8
         + chances
-        + (8 + low + 4) * params.abreast(0)
+        + (8 + 4) * params.abreast(0)
         + 4
         + held
 }

@@ -2,7 +2,7 @@
 
 use super::Partial;
 use super::grow::{Growth, Side, Split};
-use super::histogram::{Layout, Panels, Question, Units};
+use super::histogram::{Derivatives, Layout, Panels, Question, Units};
 use super::loss::{BLOCK, Block};
 use crate::error::{Error, Result};
 use crate::learner::Cx;
@@ -11,10 +11,8 @@ use std::ops::Range;
 /// A tree in growth.
 #[derive(Default)]
 pub struct Tree {
-    /// Both derivatives of each row, packed.
-    packed: Vec<i64>,
-    /// The low parts of finer ones.
-    packed_low: Vec<i64>,
+    /// Both derivatives of each row.
+    derivatives: Derivatives,
     /// The rows that it learns from, those of a node together.
     pub order: Vec<u32>,
     /// Where the rows of each node stand in `order`.
@@ -26,20 +24,21 @@ pub struct Tree {
 impl Tree {
     /// Makes room for the derivatives of so many rows.
     pub fn make_room(&mut self, rows: usize, units: &Units) {
-        self.packed.resize(rows, 0);
-        self.packed_low.resize(if units.low > 0 { rows } else { 0 }, 0);
+        match &mut self.derivatives {
+            Derivatives::Packed(packed) if !units.wide => packed.resize(rows, 0),
+            Derivatives::Wide(pairs) if units.wide => pairs.resize(rows, [0; 2]),
+            other if units.wide => *other = Derivatives::Wide(vec![[0; 2]; rows]),
+            other => *other = Derivatives::Packed(vec![0; rows]),
+        }
     }
 
     /// Rounds the derivatives of up to [`BLOCK`] rows to integers.
     pub fn pack(&mut self, rows: Range<usize>, block: &Block, units: &Units, noise: &[u32], salt: u64) {
-        if units.low > 0 {
-            let packed = self.packed[rows.clone()].iter_mut().zip(&mut self.packed_low[rows]);
-            for ((high, low), (g, h)) in packed.zip(block.derivatives()) {
-                [*high, *low] = units.pack_finer(g, h);
+        match &mut self.derivatives {
+            Derivatives::Packed(packed) => {
+                units.pack_rows(&block.g, &block.h, &noise[rows.clone()], salt, &mut packed[rows]);
             }
-        } else {
-            let noise = &noise[rows.clone()];
-            units.pack_rows(&block.g, &block.h, noise, salt, &mut self.packed[rows]);
+            Derivatives::Wide(pairs) => units.pack_wide(&block.g, &block.h, &mut pairs[rows]),
         }
     }
 
@@ -66,31 +65,9 @@ impl Tree {
     pub fn root(&self, panels: &mut Panels, units: &Units, layout: &Layout, cx: &Cx) -> Result<Vec<i64>> {
         for rows in self.order.chunks(BLOCK) {
             cx.check()?;
-            panels.add(rows.iter().copied(), &self.packed, units, layout);
+            panels.add(rows, &self.derivatives, units, layout);
         }
-        self.summed(0..self.order.len(), panels, (units, layout), false, cx)
-    }
-
-    /// The sums by bin of the rows at these places, whose packed derivatives were added; of finer derivatives the low
-    /// parts are added here.
-    fn summed(
-        &self,
-        rows: Range<usize>,
-        panels: &mut Panels,
-        (units, layout): (&Units, &Layout),
-        narrow: bool,
-        cx: &Cx,
-    ) -> Result<Vec<i64>> {
-        let mut sums = panels.take(units, layout, narrow);
-        if units.low > 0 {
-            for rows in self.order.get(rows).unwrap_or_default().chunks(BLOCK) {
-                cx.check()?;
-                panels.add(rows.iter().copied(), &self.packed_low, units, layout);
-            }
-            let low = panels.take(units, layout, false);
-            sums.iter_mut().zip(low).for_each(|(sum, low)| *sum = (*sum << units.low) + low);
-        }
-        Ok(sums)
+        Ok(panels.take(units, layout, false))
     }
 
     /// Makes the splits that are new, and sums the sides that are wanted.
@@ -115,13 +92,11 @@ impl Tree {
             self.splits.push(split.clone());
             if s >= growth.wanted {
                 partial.rows.push((middle - range.start) as u64);
-                let side = if split.sum == Side::Left { range.start..middle } else { middle..range.end };
-                let sums = if wanted {
-                    self.summed(side, panels, (units, layout), split.narrow, cx)?
+                partial.histograms.push(if wanted {
+                    panels.take(units, layout, split.narrow)
                 } else {
                     vec![]
-                };
-                partial.histograms.push(sums);
+                });
             }
         }
         Ok(())
@@ -163,7 +138,7 @@ impl Tree {
             }
             if let Some((units, layout)) = sum {
                 let side = if split.sum == Side::Left { &rows[first_l..l] } else { &scratch[first_r..r] };
-                panels.add(side.iter().copied(), &self.packed, units, layout);
+                panels.add(side, &self.derivatives, units, layout);
             }
         }
         rows[l..].copy_from_slice(&scratch[..r]);
