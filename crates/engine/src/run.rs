@@ -156,11 +156,11 @@ impl Rows for Table {
 /// Buffers that threads take and give back. A new one a block would cost more than the block's work: large memory
 /// goes back to the system when it is freed, and each page is cleared when it comes again.
 #[derive(Default)]
-pub struct Buffers(Mutex<Vec<Buffer>>);
+pub struct Buffers<B = Buffer>(Mutex<Vec<B>>);
 
-impl Buffers {
+impl<B: Default> Buffers<B> {
     /// Lends a buffer, with anything in it.
-    pub fn lend<T>(&self, work: impl FnOnce(&mut Buffer) -> T) -> T {
+    pub fn lend<T>(&self, work: impl FnOnce(&mut B) -> T) -> T {
         let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = free().pop();
         let mut buffer = taken.unwrap_or_default();

@@ -21,7 +21,7 @@ const NEAR: usize = 64;
 /// Bytes of the sums of lanes that are summed side by side, at most.
 const PANEL: usize = 1 << 16;
 
-/// Sums of both derivatives: packed in one number, or a pair.
+/// Sums of both derivatives: packed in one number, or a pair. Those of lanes that nobody reads may wrap.
 pub trait Both: Copy {
     /// Of no row.
     const ZERO: Self;
@@ -35,11 +35,11 @@ impl Both for i64 {
     const ZERO: i64 = 0;
     #[inline(always)]
     fn plus(self, other: i64) -> i64 {
-        self + other
+        self.wrapping_add(other)
     }
     #[inline(always)]
     fn minus(self, other: i64) -> i64 {
-        self - other
+        self.wrapping_sub(other)
     }
 }
 
@@ -47,11 +47,11 @@ impl Both for [i64; 2] {
     const ZERO: [i64; 2] = [0; 2];
     #[inline(always)]
     fn plus(self, other: [i64; 2]) -> [i64; 2] {
-        [self[0] + other[0], self[1] + other[1]]
+        [self[0].wrapping_add(other[0]), self[1].wrapping_add(other[1])]
     }
     #[inline(always)]
     fn minus(self, other: [i64; 2]) -> [i64; 2] {
-        [self[0] - other[0], self[1] - other[1]]
+        [self[0].wrapping_sub(other[0]), self[1].wrapping_sub(other[1])]
     }
 }
 
@@ -253,14 +253,19 @@ impl Layout {
 pub struct Panels {
     lanes: Lanes,
     bins: Vec<u8>,
+}
+
+/// Sums of some rows' derivatives, in growth.
+#[derive(Default)]
+pub struct Sums {
     /// Packed sums, one array a lane; none before there are any.
-    sums: Vec<[i64; 256]>,
-    /// Sums of pairs, likewise.
-    wide: Vec<[[i64; 2]; 256]>,
-    /// Rows summed since the sums were last unpacked.
+    packed: Vec<[i64; 256]>,
+    /// Rows summed since they were last unpacked.
     pending: usize,
     /// Unpacked sums.
     out: Vec<i64>,
+    /// Sums of pairs, one array a lane; none before there are any.
+    wide: Vec<[[i64; 2]; 256]>,
 }
 
 macro_rules! by_width {
@@ -283,7 +288,7 @@ impl Panels {
     pub fn new(features: usize, rows: usize) -> Panels {
         let lanes = Lanes::apart(features);
         let bins = Vec::with_capacity(lanes.stride() * rows);
-        Panels { lanes, bins, ..Panels::default() }
+        Panels { lanes, bins }
     }
 
     /// Adds rows without values, to be filled by [`Panels::column_mut`].
@@ -316,55 +321,63 @@ impl Panels {
     }
 
     /// Sums the derivatives of rows by bin. A row whose derivatives are both zero adds nothing and is not read.
-    pub fn add(&mut self, rows: &[u32], derivatives: &Derivatives, units: &Units, layout: &Layout) {
+    pub fn add(
+        &self,
+        rows: &[u32],
+        derivatives: &Derivatives,
+        sums: &mut Sums,
+        units: &Units,
+        layout: &Layout,
+    ) {
         let lanes = self.lanes.stride();
         match derivatives {
             Derivatives::Packed(packed) => {
-                self.sums.resize(lanes, [0; 256]);
+                sums.packed.resize(lanes, [0; 256]);
                 for rows in rows.chunks(RUN) {
-                    if self.pending + rows.len() > RUN {
-                        self.unpack(units, layout);
+                    if sums.pending + rows.len() > RUN {
+                        self.unpack(sums, units, layout);
                     }
-                    self.pending += rows.len();
-                    add(&self.bins, lanes, rows, packed, &mut self.sums);
+                    sums.pending += rows.len();
+                    add(&self.bins, lanes, rows, packed, &mut sums.packed);
                 }
             }
             Derivatives::Wide(pairs) => {
-                self.wide.resize(lanes, [[0; 2]; 256]);
-                add(&self.bins, lanes, rows, pairs, &mut self.wide);
+                sums.wide.resize(lanes, [[0; 2]; 256]);
+                add(&self.bins, lanes, rows, pairs, &mut sums.wide);
             }
         }
     }
 
-    fn unpack(&mut self, units: &Units, layout: &Layout) {
+    fn unpack(&self, sums: &mut Sums, units: &Units, layout: &Layout) {
         let mask = (1i64 << units.shift) - 1;
-        if self.out.is_empty() {
-            let packed = self.lanes.packed(&mut self.sums, layout);
-            self.out.extend(packed.iter().flat_map(|p| [p >> units.shift, p & mask]));
-        } else if self.pending > 0 {
-            let packed = self.lanes.packed(&mut self.sums, layout);
-            for (pair, p) in self.out.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+        if sums.out.is_empty() {
+            let packed = self.lanes.packed(&mut sums.packed, layout);
+            sums.out.extend(packed.iter().flat_map(|p| [p >> units.shift, p & mask]));
+        } else if sums.pending > 0 {
+            let packed = self.lanes.packed(&mut sums.packed, layout);
+            for (pair, p) in sums.out.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
                 pair[0] += p >> units.shift;
                 pair[1] += p & mask;
             }
         }
-        self.pending = 0;
+        sums.pending = 0;
     }
 
-    /// The sums of all rows that were added since it was last called: as pairs, or packed where they are `narrow`,
-    /// which those of up to [`RUN`] rows can be.
-    pub fn take(&mut self, units: &Units, layout: &Layout, narrow: bool) -> Vec<i64> {
+    /// Takes the sums of all rows that were added: as pairs, or packed where they are `narrow`, which those of up to
+    /// [`RUN`] rows can be.
+    pub fn take(&self, sums: &mut Sums, units: &Units, layout: &Layout, narrow: bool) -> Vec<i64> {
+        let lanes = self.lanes.stride();
         if units.wide {
-            self.wide.resize(self.lanes.stride(), [[0; 2]; 256]);
-            return self.lanes.packed(&mut self.wide, layout).into_flattened();
+            sums.wide.resize(lanes, [[0; 2]; 256]);
+            return self.lanes.packed(&mut sums.wide, layout).into_flattened();
         }
-        self.sums.resize(self.lanes.stride(), [0; 256]);
-        if narrow && self.out.is_empty() {
-            self.pending = 0;
-            return self.lanes.packed(&mut self.sums, layout);
+        sums.packed.resize(lanes, [0; 256]);
+        if narrow && sums.out.is_empty() {
+            sums.pending = 0;
+            return self.lanes.packed(&mut sums.packed, layout);
         }
-        self.unpack(units, layout);
-        std::mem::take(&mut self.out)
+        self.unpack(sums, units, layout);
+        std::mem::take(&mut sums.out)
     }
 }
 

@@ -73,9 +73,11 @@ impl Lanes {
         for (place, ends) in self.places.iter().zip(layout.starts.windows(2)) {
             let (sums, bins) = (&mut sums[place.lane], ends[1] - ends[0]);
             match place.default {
-                None => {
-                    out.extend_from_slice(&sums[..bins]);
-                    sums[..bins].fill(B::ZERO);
+                None => out.extend(sums[..bins].iter_mut().map(|sum| std::mem::replace(sum, B::ZERO))),
+                // The columns of a one-hot code.
+                Some(default) if bins == 2 => {
+                    let (other, rest) = (sums[place.first], total.minus(sums[place.first]));
+                    out.extend(if default == 0 { [rest, other] } else { [other, rest] });
                 }
                 Some(default) => {
                     let others = &sums[place.first..place.first + bins - 1];

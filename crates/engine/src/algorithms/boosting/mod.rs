@@ -173,18 +173,10 @@ impl Merge for Partial {
         if self.histograms.is_empty() {
             self.histograms = other.histograms;
         } else {
-            add_histograms(&mut self.histograms, &other.histograms);
+            let pairs = self.histograms.par_iter_mut().zip(&other.histograms);
+            pairs.for_each(|(a, b)| add_all(a, b));
         }
         Ok(())
-    }
-}
-
-/// Adds another shard's histograms, on the threads of the pool where the caller works in one.
-fn add_histograms(to: &mut [Vec<i64>], from: &[Vec<i64>]) {
-    if rayon::current_thread_index().is_some() {
-        to.par_iter_mut().zip(from).for_each(|(a, b)| add_all(a, b));
-    } else {
-        to.iter_mut().zip(from).for_each(|(a, b)| add_all(a, b));
     }
 }
 

@@ -11,11 +11,13 @@ use super::model::Boosted;
 use super::objective::Objective;
 use super::params::Params;
 use super::rank::Queries;
-use super::tree::Tree;
+use super::tree::{Desk, Found, Tree};
 use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Model};
+use crate::run::Buffers;
 use crate::schema::Chunk;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A shard's cache.
@@ -51,7 +53,7 @@ pub struct Local {
     /// The trees in growth: the number of the first, and what each knows.
     pub(super) tree: Option<usize>,
     pub(super) growing: Vec<Tree>,
-    pub(super) scratch: Vec<u32>,
+    pub(super) desks: Buffers<Desk>,
 }
 
 impl Local {
@@ -236,13 +238,21 @@ impl Local {
             self.begin_trees(params, state, partial, cx)?;
         }
         let layout = Layout::new(&state.bins);
-        let Local { growing, panels, scratch, .. } = self;
-        for (tree, growth) in growing.iter_mut().zip(&state.growth) {
-            if state.phase == Phase::Root {
-                partial.histograms.push(tree.root(panels, &growth.units, &layout, cx)?);
-                partial.rows.push(tree.rows() as u64);
-            }
-            tree.split(growth, panels, &layout, scratch, partial, cx)?;
+        let Local { growing, panels, desks, .. } = self;
+        // Shards have more or fewer of the rows that are to be summed: a thread that is done helps out with another's trees.
+        let trees = growing.par_iter_mut().zip(&state.growth).with_max_len(1).map(|(tree, growth)| {
+            desks.lend(|desk| {
+                let mut found = Found::default();
+                if state.phase == Phase::Root {
+                    tree.root(&growth.units, panels, &layout, desk, &mut found, cx)?;
+                }
+                tree.split(growth, panels, &layout, desk, &mut found, cx)?;
+                Ok(found)
+            })
+        });
+        for found in trees.collect::<Result<Vec<Found>>>()? {
+            partial.histograms.extend(found.histograms);
+            partial.rows.extend(found.rows);
         }
         match state.phase {
             Phase::Quantiles => self.search_residuals(state, partial, cx),

@@ -1,8 +1,7 @@
 //! A tree in growth as a shard sees it: the gradients it learns from, and its rows by node.
 
-use super::Partial;
 use super::grow::{Growth, Side, Split};
-use super::histogram::{Derivatives, Layout, Panels, Question, Units};
+use super::histogram::{Derivatives, Layout, Panels, Question, Sums, Units};
 use super::loss::{BLOCK, Block};
 use crate::error::{Error, Result};
 use crate::learner::Cx;
@@ -19,6 +18,22 @@ pub struct Tree {
     nodes: Vec<Range<usize>>,
     /// The splits made so far.
     splits: Vec<Split>,
+}
+
+/// What a thread needs to split nodes.
+#[derive(Default)]
+pub struct Desk {
+    sums: Sums,
+    rows: Vec<u32>,
+}
+
+/// What was found of a tree in a round.
+#[derive(Default)]
+pub struct Found {
+    /// Sums by bin, one a wanted node.
+    pub histograms: Vec<Vec<i64>>,
+    /// Rows of the root, or of the left children.
+    pub rows: Vec<u64>,
 }
 
 impl Tree {
@@ -50,34 +65,39 @@ impl Tree {
         self.nodes.push(0..self.order.len());
     }
 
-    /// Rows that it learns from.
-    pub fn rows(&self) -> usize {
-        self.order.len()
-    }
-
     /// The rows of a node.
     pub fn rows_of(&self, node: u32) -> &[u32] {
         let range = self.nodes.get(node as usize).cloned();
         range.and_then(|r| self.order.get(r)).unwrap_or_default()
     }
 
-    /// The root's sums by bin.
-    pub fn root(&self, panels: &mut Panels, units: &Units, layout: &Layout, cx: &Cx) -> Result<Vec<i64>> {
+    /// Finds the root's sums by bin.
+    pub fn root(
+        &self,
+        units: &Units,
+        panels: &Panels,
+        layout: &Layout,
+        desk: &mut Desk,
+        found: &mut Found,
+        cx: &Cx,
+    ) -> Result<()> {
         for rows in self.order.chunks(BLOCK) {
             cx.check()?;
-            panels.add(rows, &self.derivatives, units, layout);
+            panels.add(rows, &self.derivatives, &mut desk.sums, units, layout);
         }
-        Ok(panels.take(units, layout, false))
+        found.histograms.push(panels.take(&mut desk.sums, units, layout, false));
+        found.rows.push(self.order.len() as u64);
+        Ok(())
     }
 
     /// Makes the splits that are new, and sums the sides that are wanted.
     pub fn split(
         &mut self,
         growth: &Growth,
-        panels: &mut Panels,
+        panels: &Panels,
         layout: &Layout,
-        scratch: &mut Vec<u32>,
-        partial: &mut Partial,
+        desk: &mut Desk,
+        found: &mut Found,
         cx: &Cx,
     ) -> Result<()> {
         let units = &growth.units;
@@ -86,17 +106,14 @@ impl Tree {
             let range = range.ok_or_else(|| Error::internal("a split of a node that is not there"))?;
             let wanted = s >= growth.wanted && split.sum != Side::Neither;
             let sum = wanted.then_some((units, layout));
-            let middle = range.start + self.partition(range.clone(), split, panels, sum, scratch, cx)?;
+            let middle = range.start + self.partition(range.clone(), split, panels, sum, desk, cx)?;
             self.nodes.push(range.start..middle);
             self.nodes.push(middle..range.end);
             self.splits.push(split.clone());
             if s >= growth.wanted {
-                partial.rows.push((middle - range.start) as u64);
-                partial.histograms.push(if wanted {
-                    panels.take(units, layout, split.narrow)
-                } else {
-                    vec![]
-                });
+                found.rows.push((middle - range.start) as u64);
+                let mut take = || panels.take(&mut desk.sums, units, layout, split.narrow);
+                found.histograms.push(if wanted { take() } else { vec![] });
             }
         }
         Ok(())
@@ -108,13 +125,14 @@ impl Tree {
         &mut self,
         range: Range<usize>,
         split: &Split,
-        panels: &mut Panels,
+        panels: &Panels,
         sum: Option<(&Units, &Layout)>,
-        scratch: &mut Vec<u32>,
+        desk: &mut Desk,
         cx: &Cx,
     ) -> Result<usize> {
         let question = panels.question(split.feature as usize, &split.left);
         let rows = &mut self.order[range];
+        let Desk { sums, rows: scratch } = desk;
         scratch.resize(scratch.len().max(rows.len()), 0);
         let scratch = &mut scratch[..rows.len()];
         let (mut l, mut r) = (0, 0);
@@ -138,7 +156,7 @@ impl Tree {
             }
             if let Some((units, layout)) = sum {
                 let side = if split.sum == Side::Left { &rows[first_l..l] } else { &scratch[first_r..r] };
-                panels.add(side, &self.derivatives, units, layout);
+                panels.add(side, &self.derivatives, sums, units, layout);
             }
         }
         rows[l..].copy_from_slice(&scratch[..r]);
