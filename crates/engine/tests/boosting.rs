@@ -536,3 +536,26 @@ fn california_is_as_good_as_lightgbm() {
         assert!(ours <= 49_000.0 && ours <= theirs * 1.02, "{name} {ours} {theirs}");
     }
 }
+
+/// Nodes are split ahead of their turn, and yet the tree is the one that grows best leaf first: one leaf more is one
+/// split more, and leaves the others as they are.
+#[test]
+fn a_tree_with_one_leaf_more_has_one_split_more() {
+    let table = mixed(6000, Task::Regression, 0);
+    let gains = |leaves: usize| {
+        let params = format!(r#"{{"n_estimators": 1, "num_leaves": {leaves}, "min_data_in_leaf": 5}}"#);
+        let model = train(&table, &params).unwrap();
+        (model.importance(table.schema()), model.splits(table.schema()))
+    };
+    let mut before = gains(2);
+    for leaves in 3..=70 {
+        let now = gains(leaves);
+        let more: Vec<f64> = now.1.iter().zip(&before.1).map(|(now, before)| now - before).collect();
+        assert_eq!(more.iter().map(|m| m.abs()).sum::<f64>(), 1.0, "{leaves} leaves: {more:?}");
+        for ((now, before), more) in now.0.iter().zip(&before.0).zip(&more) {
+            let same = (now - before).abs() <= 1e-9 * before;
+            assert_eq!(same, *more == 0.0, "{leaves} leaves: {before} {now}");
+        }
+        before = now;
+    }
+}

@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+/// One of so many nodes that may still be split is split ahead of its turn: rounds cost little, less yet where several
+/// trees share them, and a fifth of the splits would be forgotten with 4, of few classes' trees half of them.
+const AHEAD: usize = 12;
+
 /// Which child of a split is summed over its rows; the other one is the difference to the parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
@@ -86,6 +90,8 @@ struct Order {
     unknown: Vec<usize>,
     /// Leaves after all these splits.
     leaves: usize,
+    /// The node that was last in turn, of either.
+    last: Option<usize>,
 }
 
 /// A leaf in the heap: the shallowest first where trees grow by depth, then the greatest gain, of equals the oldest.
@@ -256,20 +262,17 @@ impl Nodes {
         Ok(())
     }
 
-    /// The next splits; none when the tree is complete.
-    pub fn plan(&mut self, growth: &mut Growth, params: &Params) -> bool {
+    /// The next splits; none when the tree is complete. So many `trees` grow at once.
+    pub fn plan(&mut self, growth: &mut Growth, trees: usize, params: &Params) -> bool {
         let first = growth.splits.len();
         growth.wanted = first;
-        // Ahead of their turn: a quarter of what may still come.
-        let known = self.best_first(params, 1).leaves;
-        let left = params.num_leaves.saturating_sub(known);
+        let left = params.num_leaves.saturating_sub(self.best_first(params, 1).leaves);
         // By depth, all nodes of a level that may be split will be.
-        let ahead = if params.depthwise { left } else { left.div_ceil(4) }.max(1);
-        let Order { unknown: waiting, leaves, .. } = self.best_first(params, ahead);
-        let count = waiting.len();
-        for (i, node) in waiting.into_iter().enumerate() {
-            // Waiting nodes are the last ones that were chosen, in order.
-            let last = i + 1 == count && leaves == params.num_leaves;
+        let ahead = if params.depthwise { left } else { left.div_ceil(AHEAD * trees.max(1)) }.max(1);
+        let Order { unknown: waiting, leaves, last, .. } = self.best_first(params, ahead);
+        for node in waiting {
+            // No node is left to be split after it, whatever its children gain.
+            let last = leaves == params.num_leaves && last == Some(node);
             let Some(grown) = self.nodes.get_mut(node) else { continue };
             let Some(candidate) = &grown.best else { continue };
             let left = candidate.sums.rows.min(grown.sums.rows);
@@ -303,12 +306,13 @@ impl Nodes {
             }
         };
         push(&mut heap, 0);
-        let mut order = Order { chosen: vec![], unknown: vec![], leaves: 1 };
+        let mut order = Order { chosen: vec![], unknown: vec![], leaves: 1, last: None };
         while order.leaves < params.num_leaves
             && order.unknown.len() < limit
             && let Some(Waiting(.., Reverse(node))) = heap.pop()
         {
             order.leaves += 1;
+            order.last = Some(node);
             match self.nodes[node].split {
                 Some(split) => {
                     order.chosen.push(node);

@@ -330,8 +330,9 @@ impl State {
     pub(super) fn grown(mut self, params: &Params, cx: &Cx) -> Result<Step<State, Boosted>> {
         self.phase = Phase::Grow;
         let mut again = false;
+        let trees = self.growth.len();
         for (nodes, growth) in self.job.nodes.iter_mut().zip(&mut self.growth) {
-            again |= nodes.plan(growth, params);
+            again |= nodes.plan(growth, trees, params);
         }
         if again {
             return Ok(Step::Again(self));
