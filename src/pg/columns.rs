@@ -337,7 +337,7 @@ pub(super) fn make_room(column: &mut Column, rows: usize) {
         Data::I32(v) => reserve(v, rows),
         Data::I64(v) | Data::Time(v) => reserve(v, rows),
         Data::Bool(v) => reserve(v, rows),
-        Data::Text(d) => reserve(&mut d.codes, rows),
+        Data::Text(d) | Data::Labels(d) => reserve(&mut d.codes, rows),
         Data::Vector { .. } | Data::Bytes { .. } => {}
     }
 }
