@@ -6,7 +6,6 @@
 
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/dsm.h"
@@ -14,38 +13,21 @@
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#if PG_VERSION_NUM >= 140000
-#include "utils/backend_status.h"
-#endif
+
+#include "wake.h"
 
 /* The segment of the worker of that type; 0 where there is none. */
 uint32
 damson_device_find(const char *type)
 {
-	int			count;
+	PgBackendStatus *worker;
+	int			at = 0;
 
-#if PG_VERSION_NUM >= 150000
-	pgstat_clear_backend_activity_snapshot();
-#else
-	pgstat_clear_snapshot();
-#endif
-	count = pgstat_fetch_stat_numbackends();
-	for (int i = 1; i <= count; i++)
+	while ((worker = damson_next_worker(type, &at)) != NULL)
 	{
-#if PG_VERSION_NUM >= 160000
-		LocalPgBackendStatus *local = pgstat_get_local_beentry_by_index(i);
-#else
-		LocalPgBackendStatus *local = pgstat_fetch_stat_local_beentry(i);
-#endif
-		PgBackendStatus *status = local ? &local->backendStatus : NULL;
-		const char *found;
 		unsigned int handle;
 
-		if (!status || status->st_backendType != B_BG_WORKER || !status->st_appname)
-			continue;
-		found = GetBackgroundWorkerTypeByPid(status->st_procpid);
-		if (found && strcmp(found, type) == 0 &&
-			sscanf(status->st_appname, "damson device, segment %u", &handle) == 1)
+		if (worker->st_appname && sscanf(worker->st_appname, "damson device, segment %u", &handle) == 1)
 			return handle;
 	}
 	return 0;

@@ -68,20 +68,22 @@ pub fn attach(scorer: &Scorer, version: i64, size: i64, sha256: &str) {
 
 impl Elsewhere for Client {
     fn takes(&self) -> bool {
-        MAIN.get() == Some(&std::thread::current().id()) && wanted().is_some()
+        wanted_here().is_some()
     }
 
     fn outputs(&self, rows: usize, inputs: Inputs, out: &mut [f64]) -> engine::Result<bool> {
-        if rows == 0 || MAIN.get() != Some(&std::thread::current().id()) {
-            return Ok(false);
-        }
-        let Some(wanted) = wanted() else { return Ok(false) };
+        let Some(wanted) = wanted_here().filter(|_| rows > 0) else { return Ok(false) };
         // What is called from below scores nothing; should it, it does so by itself.
         let ask = |s: &ManuallyDrop<RefCell<Session>>| {
             s.try_borrow_mut().is_ok_and(|mut s| s.outputs(wanted, self, rows, inputs, out))
         };
         Ok(SESSION.with(ask))
     }
+}
+
+/// What the settings ask for, on the main thread; nothing on others, which cannot ask.
+fn wanted_here() -> Option<Wanted> {
+    (MAIN.get() == Some(&std::thread::current().id())).then(wanted).flatten()
 }
 
 /// What the worker that the settings ask for tells; it is started where there is none. A session maps a worker's segment
