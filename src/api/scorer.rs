@@ -15,7 +15,7 @@ COMMENT ON FUNCTION damson.create_scorer IS
 'Makes a SQL function that scores with a model and has its columns as arguments; gives its signature.
 Arguments have the names and types of the columns that the model was trained on. model is name or name@alias: the function
 scores with what that means when it is called. name is the function''s, with a schema or without; by default the model''s.
-verb is the scoring function that it calls: predict, classify, probability (of class), probabilities, prediction_set,
+verb is the scoring function that it calls: predict, classify, probability (of class), probabilities, labels, prediction_set,
 predict_lower, predict_upper, explain or embed; by default what the model''s task suggests. The function is yours, and a
 type beside it, name_row, which binds its arguments by name. Who calls it needs the right to use the model.
 When damson.deploy or damson.rollback change the columns, the function is made anew in the same transaction, with its

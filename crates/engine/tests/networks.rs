@@ -513,3 +513,33 @@ fn refuses_a_model_of_labels_that_claims_to_be_of_classes() {
         assert_eq!(Scorer::load(&packed).err().map(|e| e.kind), Some(Kind::Corrupt), "{at}");
     }
 }
+
+#[test]
+fn a_training_of_labels_goes_on_to_the_same_model() {
+    let (x, y) = digits(400);
+    let has = |digit: &f64| {
+        let own = labels_of(*digit);
+        ["even", "large", "round"].map(|label| f64::from(u8::from(own.contains(&label))))
+    };
+    let mut schema = Schema::numeric(64, Task::Multilabel, 3, 400);
+    schema.positive = vec![1.0, 2.0, 3.0];
+    let table = Table::new(schema, x, y.iter().flat_map(has).collect()).unwrap();
+    let json = r#"{"architecture": "mlp", "epochs": 6}"#;
+    let heard = Hears::default();
+    let whole = fit(json, &table, 2, &heard).unwrap();
+    let metrics = heard.metrics.into_inner().unwrap();
+    assert_eq!(metrics.iter().filter(|m| m.1 == "train_accuracy").count(), 6);
+    let values = Values::parse("cnn", cnn().info().params, json).unwrap();
+    let kept = heard.kept.into_inner().unwrap();
+    assert_eq!(kept.len(), 6);
+    for state in &kept {
+        let cx = Cx { seed: 3, stop: &NEVER, observer: &Silent };
+        let (again, _) = cnn().fit_again(&values, table.schema(), &table, state, &cx).unwrap();
+        assert!(again == whole);
+    }
+    // The weights of positives have their part in it.
+    let plain = Schema { positive: vec![], ..table.schema().clone() };
+    let chunk = table.chunk(0..400);
+    let plain = Table::new(plain, chunk.x.to_vec(), chunk.y.to_vec()).unwrap();
+    assert!(fit(json, &plain, 2, &Silent).unwrap() != whole);
+}
