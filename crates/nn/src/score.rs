@@ -182,7 +182,7 @@ mod tests {
             let mut predictor = Predictor::new(plan, Normal::new(&moments, 3), values).unwrap();
             let pools = |p: &Plan| p.nodes.iter().filter(|n| matches!(n.op, Op::Pool { .. })).count();
             let plans = [predictor.folded.clone(), predictor.pooled.clone()];
-            assert_eq!(plans.each_ref().map(|p| pools(p)), [5, 2]);
+            assert_eq!(plans.each_ref().map(pools), [5, 2]);
             for isa in Isa::available() {
                 predictor.isa = isa;
                 let mut outputs = |plan: &Plan| {
