@@ -2,32 +2,21 @@
 //! gradients of a network trained by one.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::{PLAIN, near, numbers, one_step};
 use nn::Stop;
-use nn::augment::Augment;
 use nn::data::{Inputs, Moments, Normal};
 use nn::network::{Network, Shape};
-use nn::optimizer::{Optimizer, Schedule, Weights};
+use nn::optimizer::Weights;
 use nn::plan::Plan;
-use nn::train::{Loss, Options, Rows, Trainer};
+use nn::train::{Loss, Rows, Trainer};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 const RECORDED: &[u8] = include_bytes!("reference/binary.safetensors");
 const LABELS: usize = 5;
-
-fn numbers(file: &SafeTensors, name: &str) -> Vec<f32> {
-    let tensor = file.tensor(name).unwrap();
-    tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn near(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let size = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt();
-    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!((a - b).abs() < 1e-4 * (b.abs() + size), "{what}[{i}]: {a}, PyTorch has {b}");
-    }
-}
 
 /// The recorded tensors under a prefix, as weights.
 fn read(file: &SafeTensors, plan: &Plan, prefix: &str) -> Vec<f32> {
@@ -54,8 +43,8 @@ fn binary_losses_agree_with_pytorch() {
         for ((z, y), dz) in given {
             value += loss.add(z, y, positive, 1.0 / rows as f32, dz);
         }
-        near(&[(value / rows as f64) as f32], &numbers(&file, &format!("loss/{name}")), name);
-        near(&gradient, &numbers(&file, &format!("loss/{name}/gradient")), name);
+        near(&[(value / rows as f64) as f32], &numbers(&file, &format!("loss/{name}")), 0.0, name);
+        near(&gradient, &numbers(&file, &format!("loss/{name}/gradient")), 0.0, name);
     }
 }
 
@@ -69,29 +58,16 @@ fn a_network_of_labels_has_pytorchs_gradients() {
     let (inputs, targets) = (numbers(&file, "network/x"), numbers(&file, "network/y"));
     let mut moments = Moments::default();
     moments.add(Inputs::Numbers(&inputs), shape.channels);
-    let optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false };
-    let options = Options {
-        loss: Loss::Binary,
-        optimizer,
-        learning_rate: 1.0,
-        schedule: Schedule::Constant,
-        weight_decay: 0.0,
-        clip: 0.0,
-        average: 0.0,
-        batch_size: targets.len() / LABELS,
-        epochs: 1,
-        augment: Augment::default(),
-        seed: 1,
-    };
+    let options = one_step(Loss::Binary, targets.len() / LABELS);
     let mut trainer = Trainer::new(&plan, Normal::new(&moments, shape.channels), options)
         .with_positive(numbers(&file, "given/weight"));
-    let mut after = Weights::new(start.clone(), optimizer, false);
+    let mut after = Weights::new(start.clone(), PLAIN, false);
     let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);
     let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();
-    near(&[(found.loss / found.weight) as f32], &numbers(&file, "network/loss"), "loss");
+    near(&[(found.loss / found.weight) as f32], &numbers(&file, "network/loss"), 0.0, "loss");
     let gradient: Vec<f32> = start.iter().zip(&after.values).map(|(a, b)| a - b).collect();
-    near(&gradient, &read(&file, &plan, "gradient/"), "gradient");
+    near(&gradient, &read(&file, &plan, "gradient/"), 0.0, "gradient");
 
     // Weights that are not one an output are refused.
     let mut trainer = trainer.with_positive(vec![1.0; 2]);

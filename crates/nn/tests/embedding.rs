@@ -1,13 +1,15 @@
 //! Embeddings of categories against PyTorch, as recorded by `reference/record_embedding.py`, and what they refuse.
 #![allow(clippy::unwrap_used)]
 
-use nn::augment::Augment;
+mod common;
+
+use common::{PLAIN, near, numbers, one_step};
 use nn::data::{Inputs, Moments, Normal};
 use nn::network::{Network, Shape};
-use nn::optimizer::{Optimizer, Schedule, Weights};
+use nn::optimizer::Weights;
 use nn::plan::Plan;
 use nn::score::Predictor;
-use nn::train::{Loss, Options, Rows, Trainer};
+use nn::train::{Loss, Rows, Trainer};
 use nn::{Stop, weights};
 use safetensors::SafeTensors;
 use std::sync::atomic::AtomicBool;
@@ -15,19 +17,6 @@ use std::sync::atomic::AtomicBool;
 const RECORDED: &[u8] = include_bytes!("reference/embedding.safetensors");
 const LAYERS: &str = r#"[{"type":"embedding","tables":[{"feature":1,"categories":7,"dim":3},
     {"feature":4,"categories":12,"dim":5}]},{"type":"dense","units":9},{"type":"batch_norm"},{"type":"relu"}]"#;
-
-fn numbers(file: &SafeTensors, name: &str) -> Vec<f32> {
-    let tensor = file.tensor(name).unwrap();
-    tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn near(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let size = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt().max(0.01);
-    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!((a - b).abs() < 1e-4 * (b.abs() + size), "{what}[{i}]: {a}, PyTorch has {b}");
-    }
-}
 
 fn plan(layers: &str) -> Result<Plan, nn::Error> {
     Plan::new(&Network::from_json(Shape::flat(5), layers, 4)?)
@@ -51,28 +40,15 @@ fn embeddings_agree_with_pytorch() {
     let mut outputs = vec![0.0; expected.len()];
     let model = Predictor::new(plan.clone(), normal.clone(), start.clone()).unwrap();
     model.outputs(Inputs::Numbers(&inputs), &mut outputs).unwrap();
-    near(&outputs.iter().map(|x| *x as f32).collect::<Vec<_>>(), &expected, "outputs");
+    near(&outputs.iter().map(|x| *x as f32).collect::<Vec<_>>(), &expected, 0.01, "outputs");
 
-    let optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false };
-    let options = Options {
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer,
-        learning_rate: 1.0,
-        schedule: Schedule::Constant,
-        weight_decay: 0.0,
-        clip: 0.0,
-        average: 0.0,
-        batch_size: targets.len(),
-        epochs: 1,
-        augment: Augment::default(),
-        seed: 1,
-    };
+    let options = one_step(Loss::CrossEntropy { smoothing: 0.0 }, targets.len());
     let mut trainer = Trainer::new(&plan, normal, options);
-    let mut after = Weights::new(start.clone(), optimizer, false);
+    let mut after = Weights::new(start.clone(), PLAIN, false);
     let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);
     let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();
-    near(&[(found.loss / found.weight) as f32], &numbers(&file, "loss"), "loss");
+    near(&[(found.loss / found.weight) as f32], &numbers(&file, "loss"), 0.01, "loss");
     let gradient: Vec<f32> = start.iter().zip(&after.values).map(|(a, b)| a - b).collect();
     // Variances below zero are none, so the running ones are left out.
     let trained = gradient[..plan.trained].iter().copied().chain(vec![0.0; plan.weights - plan.trained]);
@@ -80,7 +56,7 @@ fn embeddings_agree_with_pytorch() {
     let saved = SafeTensors::deserialize(&saved).unwrap();
     let mut compared = 0;
     for name in file.names().into_iter().filter_map(|n| n.strip_prefix("gradient/")) {
-        near(&numbers(&saved, name), &numbers(&file, &format!("gradient/{name}")), name);
+        near(&numbers(&saved, name), &numbers(&file, &format!("gradient/{name}")), 0.01, name);
         compared += 1;
     }
     assert_eq!(compared, 8);
@@ -93,24 +69,11 @@ fn gradients_agree_with_finite_differences() {
     let inputs = [0.3, 2.0, -1.0, 0.5, 11.0, -0.2, 6.0, 0.4, 1.5, f32::NAN, 1.0, 2.0, 0.1, -0.7, 3.0];
     let start: Vec<f32> = weights::first(&plan, 3).iter().map(|w| w * 3.0).collect();
     let at = |values: &[f32]| {
-        let optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false };
-        let options = Options {
-            loss: Loss::CrossEntropy { smoothing: 0.0 },
-            optimizer,
-            learning_rate: 1.0,
-            schedule: Schedule::Constant,
-            weight_decay: 0.0,
-            clip: 0.0,
-            average: 0.0,
-            batch_size: 3,
-            epochs: 1,
-            augment: Augment::default(),
-            seed: 1,
-        };
+        let options = one_step(Loss::CrossEntropy { smoothing: 0.0 }, 3);
         let mut moments = Moments::default();
         moments.add(Inputs::Numbers(&[1.0, 0.0, 1.0, 1.0, 0.0, -1.0, 0.0, -1.0, -1.0, 0.0]), 5);
         let mut trainer = Trainer::new(&plan, Normal::new(&moments, 5), options);
-        let mut after = Weights::new(values.to_vec(), optimizer, false);
+        let mut after = Weights::new(values.to_vec(), PLAIN, false);
         let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &[0.0, 3.0, 1.0], weights: None };
         let stop = AtomicBool::new(false);
         let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();

@@ -2,10 +2,12 @@
 //! learning rate of 1 shows the gradient: it is what the weights lose.
 #![allow(clippy::unwrap_used)]
 
-use nn::augment::Augment;
+mod common;
+
+use common::{PLAIN, one_step};
 use nn::data::{Inputs, Moments, Normal};
 use nn::network::{Network, Shape};
-use nn::optimizer::{Optimizer, Schedule, Weights};
+use nn::optimizer::Weights;
 use nn::plan::Plan;
 use nn::train::{Loss, Options, Rows, Trainer};
 use nn::{Isa, Stop, weights};
@@ -32,27 +34,14 @@ fn numbers(n: usize, seed: u64) -> Vec<f32> {
 impl Case {
     /// The loss at `values`, and the gradient.
     fn at(&self, values: &[f32]) -> (f64, Vec<f64>) {
-        let optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false };
         let n = self.inputs.len() / self.plan.network.input.len();
-        let options = Options {
-            loss: self.loss,
-            optimizer,
-            learning_rate: 1.0,
-            schedule: Schedule::Constant,
-            weight_decay: 0.0,
-            clip: 0.0,
-            average: 0.0,
-            batch_size: n,
-            epochs: 1,
-            augment: Augment::default(),
-            seed: 5,
-        };
+        let options = Options { seed: 5, ..one_step(self.loss, n) };
         let channels = self.plan.network.input.channels;
         let mut moments = Moments::default();
         moments.add(Inputs::Numbers(&self.inputs), channels);
         let normal = Normal::new(&moments, channels);
         let mut trainer = Trainer::with_isa(&self.plan, normal, options, self.isa);
-        let mut weights = Weights::new(values.to_vec(), optimizer, false);
+        let mut weights = Weights::new(values.to_vec(), PLAIN, false);
         let inputs = Inputs::Numbers(&self.inputs);
         let rows = Rows { inputs, targets: &self.targets, weights: self.weights.as_deref() };
         let stop = AtomicBool::new(false);

@@ -2,10 +2,12 @@
 //! the same step as one convolution after another.
 #![allow(clippy::unwrap_used)]
 
-use nn::augment::Augment;
+mod common;
+
+use common::{PLAIN, one_step};
 use nn::data::{Inputs, Moments, Normal};
 use nn::network::{Network, Shape};
-use nn::optimizer::{Optimizer, Schedule, Weights};
+use nn::optimizer::Weights;
 use nn::plan::{Op, Plan};
 use nn::train::{Loss, Options, Rows, Trainer};
 use nn::{Isa, Stop, weights};
@@ -31,21 +33,10 @@ fn step(bias: bool, frozen: &[String], isa: Isa, threads: usize) -> (Plan, Weigh
     let targets: Vec<f32> = (0..rows).map(|i| (i * 7 % 3) as f32).collect();
     let mut moments = Moments::default();
     moments.add(Inputs::Bytes(&images), 3);
-    let options = Options {
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: Optimizer::Sgd { momentum: 0.0, nesterov: false },
-        learning_rate: 0.1,
-        schedule: Schedule::Constant,
-        weight_decay: 0.0,
-        clip: 0.0,
-        average: 0.0,
-        batch_size: rows,
-        epochs: 1,
-        augment: Augment::default(),
-        seed: 3,
-    };
+    let options =
+        Options { learning_rate: 0.1, seed: 3, ..one_step(Loss::CrossEntropy { smoothing: 0.0 }, rows) };
     let mut trainer = Trainer::with_isa(&plan, Normal::new(&moments, 3), options, isa);
-    let mut weights = Weights::new(weights::first(&plan, 1), options.optimizer, false);
+    let mut weights = Weights::new(weights::first(&plan, 1), PLAIN, false);
     let data = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -1,4 +1,4 @@
-//! A measurement, not a test: images a second of training on images of 32x32x3, beside `reference/speed.py`.
+//! A measurement, not a test: images a second of training on images of 32x32x3. `bench/networks.py` has PyTorch beside it.
 //!
 //! `cargo test --release -p damson-nn --test speed -- --ignored --nocapture`
 #![allow(clippy::unwrap_used)]
