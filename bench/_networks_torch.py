@@ -9,41 +9,14 @@ import sys
 import time
 
 import torch
+from _torch_networks import network
 from torch import nn
 
 name, (side, channels, rows, epochs, threads) = sys.argv[1], map(int, sys.argv[2:])
 torch.set_num_threads(threads)
-pool = nn.MaxPool2d(2)
-
-
-class Residual(nn.Module):
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return x + self.layers(x)
-
-
-def unit(i, o):
-    return [nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
-
-
-def conv(i, o):
-    return [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(inplace=True), pool]
-
-
-if name == "cnn_small":
-    last = 64 * (side // 8) ** 2
-    layers = [*conv(channels, 32), *conv(32, 64), *conv(64, 64), nn.Flatten(), nn.Dropout(0.25), nn.Linear(last, 128),
-              nn.ReLU(), nn.Dropout(0.25), nn.Linear(128, 10)]
-else:
-    layers = [*unit(channels, 64), *unit(64, 128), pool, Residual(*unit(128, 128), *unit(128, 128)), *unit(128, 256), pool,
-              *unit(256, 512), pool, Residual(*unit(512, 512), *unit(512, 512)), nn.AdaptiveMaxPool2d(1), nn.Flatten(),
-              nn.Dropout(0.25), nn.Linear(512, 10)]
 torch.manual_seed(0)
 form = {"memory_format": torch.channels_last}
-model = nn.Sequential(*layers).to(**form)
+model = nn.Sequential(*network(name, side, channels, 0.25)).to(**form)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
 x = torch.randn(rows, channels, side, side).to(**form)
 y = torch.randint(0, 10, (rows,))

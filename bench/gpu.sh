@@ -28,7 +28,7 @@ for program in postgres initdb pg_ctl psql pgbench; do
     cp "build/pg15/server/lib/postgresql/15/bin/$program" "$bundle/server/lib/postgresql/15/bin/"
 done
 cp "$tests" "$bundle/nn_tests"
-cp target/release/examples/gpu_score bench/gpu/{run.sh,torch_score.py,images.sql} "$bundle/"
+cp target/release/examples/gpu_score bench/gpu/{run.sh,torch_score.py,images.sql} bench/_torch_networks.py "$bundle/"
 find "$bundle" -name damson.so -exec strip --strip-debug {} +
 strip "$bundle/nn_tests" "$bundle/gpu_score"
 # The C library is that machine's; what lies on top of it comes along.

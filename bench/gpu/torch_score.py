@@ -9,45 +9,16 @@ try:
     from torch import nn
 except ImportError:
     sys.exit(print("skipped: no PyTorch here"))
+from _torch_networks import network
 
 if not torch.cuda.is_available():
     sys.exit(print("skipped: PyTorch finds no GPU"))
 
 IMAGES, BATCH = 4096, 1024
-
-
-def unit(a, b):
-    return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
-
-
-class Residual(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.inner = nn.Sequential(unit(width, width), unit(width, width))
-
-    def forward(self, x):
-        return x + self.inner(x)
-
-
-def cnn_small():
-    layers, width = [], 3
-    for filters in (32, 64, 64):
-        layers += [nn.Conv2d(width, filters, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        width = filters
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 16, 128), nn.ReLU(), nn.Linear(128, 10))
-
-
-def resnet9():
-    return nn.Sequential(
-        unit(3, 64), unit(64, 128), nn.MaxPool2d(2), Residual(128), unit(128, 256), nn.MaxPool2d(2), unit(256, 512),
-        nn.MaxPool2d(2), Residual(512), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, 10),
-    )
-
-
 images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-for name, make in (("cnn_small", cnn_small), ("resnet9", resnet9)):
+for name in ("cnn_small", "resnet9"):
     for kind, dtype in (("f32", torch.float32), ("bf16-compiled", torch.bfloat16)):
-        model = make().cuda().eval().to(dtype=dtype, memory_format=torch.channels_last)
+        model = nn.Sequential(*network(name, 32, 3, 0.0)).cuda().eval().to(dtype=dtype, memory_format=torch.channels_last)
         run = torch.compile(model) if kind == "bf16-compiled" else model
 
         def score():
