@@ -2,8 +2,8 @@
 //! once a step, and no lane needs sums of its own for their gradient. Lanes transform what they hold, all threads
 //! compute the products plane by plane, and lanes take these back with the next piece of their nodes.
 
-use super::conv::{GAP, Prepared, TILES, Tiling};
-use super::{Pass, Workspace};
+use super::conv::{GAP, TILES, Tiling};
+use super::{Pass, Prepared, Workspace};
 use crate::buffer::Buffer;
 use crate::kernels::winograd::{self, PLANES, Pitch, Tile};
 use crate::kernels::{BLOCK, Finish, Isa, Rows, Window, conv_row, weight_grad};

@@ -9,15 +9,17 @@ mod embedding;
 mod joint;
 mod norm;
 mod pool;
+mod prepare;
 
 use crate::buffer::Buffer;
 use crate::kernels::{self, Isa, activation};
 use crate::plan::{Grid, Memory, Op, Plan, Tensor};
 use crate::random::Stream;
 use crate::{Error, Stop};
-pub use conv::{Prepared, Scratch, prepare, prepared_len};
+pub use conv::Scratch;
 pub use joint::{Joint, Room};
 pub use norm::{Batch, Gathered, recall};
+pub use prepare::{Prepared, prepare, prepared_len};
 use std::ops::Range;
 use std::sync::Arc;
 
