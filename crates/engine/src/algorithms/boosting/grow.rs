@@ -266,9 +266,14 @@ impl Nodes {
     pub fn plan(&mut self, growth: &mut Growth, trees: usize, params: &Params) -> bool {
         let first = growth.splits.len();
         growth.wanted = first;
-        let left = params.num_leaves.saturating_sub(self.best_first(params, 1).leaves);
         // By depth, all nodes of a level that may be split will be.
-        let ahead = if params.depthwise { left } else { left.div_ceil(AHEAD * trees.max(1)) }.max(1);
+        let share = if params.depthwise { 1 } else { AHEAD * trees.max(1) };
+        let ahead = if params.num_leaves <= share {
+            1
+        } else {
+            let left = params.num_leaves.saturating_sub(self.best_first(params, 1).leaves);
+            left.div_ceil(share).max(1)
+        };
         let Order { unknown: waiting, leaves, last, .. } = self.best_first(params, ahead);
         for node in waiting {
             // No node is left to be split after it, whatever its children gain.

@@ -283,8 +283,8 @@ impl State {
         }
     }
 
-    /// The root's sums are in.
-    pub(super) fn rooted(&mut self, params: &Params, total: Partial, cx: &Cx) -> Result<()> {
+    /// The roots' sums are in: plans their splits. Whether there are any.
+    pub(super) fn rooted(&mut self, params: &Params, total: Partial, cx: &Cx) -> Result<bool> {
         if total.histograms.len() != self.growth.len() || total.rows.len() != self.growth.len() {
             return Err(Error::internal("the shards did not sum the roots"));
         }
@@ -296,12 +296,18 @@ impl State {
             Nodes::root(histogram, rows, allowed, salt, growth, params, &self.bins)
         });
         self.job.nodes = nodes.collect();
-        Ok(())
+        let count = self.growth.len();
+        let mut any = false;
+        for (nodes, growth) in self.job.nodes.iter_mut().zip(&mut self.growth) {
+            any |= nodes.plan(growth, count, params);
+        }
+        Ok(any)
     }
 
-    /// The children of the last splits are in.
-    pub(super) fn split(&mut self, params: &Params, total: Partial) -> Result<()> {
+    /// The children of the last splits are in: plans the next ones. Whether there are any.
+    pub(super) fn split(&mut self, params: &Params, total: Partial) -> Result<bool> {
         let State { growth, job, bins, .. } = self;
+        let count = growth.len();
         let (mut histograms, mut rows) = (total.histograms.into_iter(), total.rows.into_iter());
         let found: Vec<(Vec<Vec<i64>>, Vec<u64>)> = growth
             .iter()
@@ -310,8 +316,11 @@ impl State {
             .collect();
         let trees = job.nodes.par_iter_mut().zip(growth).zip(found).with_max_len(1);
         trees
-            .map(|((nodes, growth), (histograms, rows))| nodes.take(histograms, &rows, growth, params, bins))
-            .collect()
+            .map(|((nodes, growth), (histograms, rows))| {
+                nodes.take(histograms, &rows, growth, params, bins)?;
+                Ok(nodes.plan(growth, count, params))
+            })
+            .try_reduce(|| false, |one, other| Ok(one | other))
     }
 
     /// The features that a tree may use; empty for all.
@@ -326,15 +335,11 @@ impl State {
         allowed
     }
 
-    /// Splits the next nodes; or ends the trees, or first has its leaves' values searched for.
-    pub(super) fn grown(mut self, params: &Params, cx: &Cx) -> Result<Step<State, Boosted>> {
+    /// Makes the splits that are planned; where there are none, ends the trees, or first has its leaves' values searched
+    /// for.
+    pub(super) fn grown(mut self, planned: bool, params: &Params, cx: &Cx) -> Result<Step<State, Boosted>> {
         self.phase = Phase::Grow;
-        let mut again = false;
-        let trees = self.growth.len();
-        for (nodes, growth) in self.job.nodes.iter_mut().zip(&mut self.growth) {
-            again |= nodes.plan(growth, trees, params);
-        }
-        if again {
+        if planned {
             return Ok(Step::Again(self));
         }
         // Objectives of several scores search no quantiles.

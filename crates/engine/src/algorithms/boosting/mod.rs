@@ -290,12 +290,12 @@ impl Learner for Boosting {
                 if first && !params.measures() && state.measured(params, &total, cx) {
                     return Ok(Step::Done(state.model));
                 }
-                state.rooted(params, total, cx)?;
-                return state.grown(params, cx);
+                let planned = state.rooted(params, total, cx)?;
+                return state.grown(planned, params, cx);
             }
             Phase::Grow => {
-                state.split(params, total)?;
-                return state.grown(params, cx);
+                let planned = state.split(params, total)?;
+                return state.grown(planned, params, cx);
             }
             Phase::Quantiles => {
                 if !state.searched(&total) {
