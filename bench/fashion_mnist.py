@@ -8,7 +8,7 @@ from _measure import connect
 from _recipe import folder, run, store
 
 PARAMS = {
-    "architecture": "cnn_small", "epochs": 15, "batch_size": 64, "optimizer": "adam", "learning_rate": 0.002,
+    "architecture": "cnn_small", "epochs": 30, "batch_size": 64, "optimizer": "adam", "learning_rate": 0.002,
     "schedule": "one_cycle", "augment": "flip", "dropout": 0.25,
 }
 GOALS = (0.925, 10.0)
