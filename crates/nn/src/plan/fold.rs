@@ -1,12 +1,41 @@
 //! Batch norms and pools taken into the convolutions before them, for scoring: one pass less over the image.
 
-use super::{Conv, Op, Plan, Route};
+use super::{Conv, Op, Plan, Route, Tensor};
 
 impl Plan {
     /// The same network with each batch norm taken into the convolution or dense layer before it, where nothing else
     /// reads between them; and its weights.
     pub fn folded(&self, weights: &[f32]) -> (Plan, Vec<f32>) {
-        let (mut plan, mut weights) = (self.clone(), weights.to_vec());
+        let mut weights = weights.to_vec();
+        let plan = self.merged(|op, between, conv| {
+            let (Op::BatchNorm { norm, running, .. }, false) = (op, between.relu) else { return false };
+            scale(conv, norm.width, &mut weights, |o, w| {
+                let mean = w[running + o];
+                let a = w[norm.at + o] / (w[running + norm.width + o] + norm.epsilon).sqrt();
+                (a, w[norm.at + norm.width + o] - mean * a)
+            });
+            true
+        });
+        (plan, weights)
+    }
+
+    /// The same network with each 2x2 maximum taken into the convolution before it, where nothing else reads between
+    /// them. Weights stay where they are.
+    pub fn pooled(&self) -> Plan {
+        self.merged(|op, _, conv| {
+            let halves = matches!(op, Op::Pool { max: true, kernel: [2, 2], stride: [2, 2], before: [0, 0] });
+            let takes =
+                conv.route == Route::Winograd || conv.route == Route::Direct && conv.weights.groups == 1;
+            let taken = halves && takes && !conv.pools;
+            conv.pools |= taken;
+            taken
+        })
+    }
+
+    /// The same network without the nodes that `take` takes into the convolution before them. It is asked of those
+    /// that alone read the tensor between, and told both.
+    fn merged(&self, mut take: impl FnMut(&Op, &Tensor, &mut Conv) -> bool) -> Plan {
+        let mut plan = self.clone();
         // Where each old tensor is in the new plan.
         let mut moved = vec![0];
         plan.nodes.clear();
@@ -14,53 +43,15 @@ impl Plan {
         plan.tensors[0].readers.clear();
         for (i, node) in self.nodes.iter().enumerate() {
             let from = node.inputs[0];
-            let before = if from > 0 { Some(&self.nodes[from - 1].op) } else { None };
-            let alone = self.tensors[from].readers.len() == 1 && !self.tensors[from].relu;
-            if let (Op::BatchNorm { norm, running, .. }, Some(Op::Conv(conv)), true) =
-                (&node.op, before, alone)
-            {
-                scale(conv, norm.width, &mut weights, |o, w| {
-                    let mean = w[running + o];
-                    let a = w[norm.at + o] / (w[running + norm.width + o] + norm.epsilon).sqrt();
-                    (a, w[norm.at + norm.width + o] - mean * a)
-                });
-                let to = moved[from];
-                let (readers, order) =
-                    (std::mem::take(&mut plan.tensors[to].readers), self.tensors[i + 1].order.clone());
-                plan.tensors[to] = self.tensors[i + 1].clone();
-                (plan.tensors[to].readers, plan.tensors[to].order) = (readers, order);
-                moved.push(to);
-                continue;
-            }
-            plan.append(self, i, &mut moved);
-        }
-        (plan, weights)
-    }
-
-    /// The same network with each 2x2 maximum taken into the convolution before it, where nothing else reads between
-    /// them. Weights stay where they are.
-    pub fn pooled(&self) -> Plan {
-        let mut plan = self.clone();
-        let mut moved = vec![0];
-        plan.nodes.clear();
-        plan.tensors.truncate(1);
-        plan.tensors[0].readers.clear();
-        for (i, node) in self.nodes.iter().enumerate() {
-            let from = node.inputs[0];
-            let halves =
-                matches!(node.op, Op::Pool { max: true, kernel: [2, 2], stride: [2, 2], before: [0, 0] });
-            let to = moved[from];
-            if halves
-                && to > 0
-                && self.tensors[from].readers.len() == 1
+            let (between, after, to) = (&self.tensors[from], &self.tensors[i + 1], moved[from]);
+            if from > 0
+                && matches!(self.nodes[from - 1].op, Op::Conv(_))
+                && between.readers.len() == 1
                 && let Op::Conv(conv) = &mut plan.nodes[to - 1].op
-                && (conv.route == Route::Winograd || conv.route == Route::Direct && conv.weights.groups == 1)
-                && !conv.pools
+                && take(&node.op, between, conv)
             {
-                conv.pools = true;
-                let (relu, readers) = (plan.tensors[to].relu, std::mem::take(&mut plan.tensors[to].readers));
-                plan.tensors[to] = self.tensors[i + 1].clone();
-                (plan.tensors[to].relu, plan.tensors[to].readers) = (relu, readers);
+                plan.tensors[to] =
+                    Tensor { relu: between.relu || after.relu, readers: vec![], ..after.clone() };
                 moved.push(to);
                 continue;
             }
