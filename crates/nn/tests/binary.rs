@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{PLAIN, near, numbers, one_step};
+use common::{PLAIN, near, normal_of, numbers, one_step};
 use nn::Stop;
-use nn::data::{Inputs, Moments, Normal};
+use nn::data::Inputs;
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::Plan;
@@ -56,10 +56,8 @@ fn a_network_of_labels_has_pytorchs_gradients() {
     let plan = Plan::new(&Network::from_json(shape, layers, LABELS).unwrap()).unwrap();
     let start = read(&file, &plan, "start/");
     let (inputs, targets) = (numbers(&file, "network/x"), numbers(&file, "network/y"));
-    let mut moments = Moments::default();
-    moments.add(Inputs::Numbers(&inputs), shape.channels);
     let options = one_step(Loss::Binary, targets.len() / LABELS);
-    let mut trainer = Trainer::new(&plan, Normal::new(&moments, shape.channels), options)
+    let mut trainer = Trainer::new(&plan, normal_of(Inputs::Numbers(&inputs), shape.channels), options)
         .with_positive(numbers(&file, "given/weight"));
     let mut after = Weights::new(start.clone(), PLAIN, false);
     let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &targets, weights: None };

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{PLAIN, near, numbers, one_step};
-use nn::data::{Inputs, Moments, Normal};
+use common::{PLAIN, near, normal_of, numbers, one_step};
+use nn::data::Inputs;
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::Plan;
@@ -31,9 +31,7 @@ fn embeddings_agree_with_pytorch() {
     let start =
         weights::load(&plan, &safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap()).unwrap();
     let (inputs, targets) = (numbers(&file, "inputs"), numbers(&file, "labels"));
-    let mut moments = Moments::default();
-    moments.add(Inputs::Numbers(&inputs), 5);
-    let mut normal = Normal::new(&moments, 5);
+    let mut normal = normal_of(Inputs::Numbers(&inputs), 5);
     plan.network.codes().for_each(|c| normal.leave(c));
 
     let expected = numbers(&file, "outputs");
@@ -70,9 +68,11 @@ fn gradients_agree_with_finite_differences() {
     let start: Vec<f32> = weights::first(&plan, 3).iter().map(|w| w * 3.0).collect();
     let at = |values: &[f32]| {
         let options = one_step(Loss::CrossEntropy { smoothing: 0.0 }, 3);
-        let mut moments = Moments::default();
-        moments.add(Inputs::Numbers(&[1.0, 0.0, 1.0, 1.0, 0.0, -1.0, 0.0, -1.0, -1.0, 0.0]), 5);
-        let mut trainer = Trainer::new(&plan, Normal::new(&moments, 5), options);
+        let mut trainer = Trainer::new(
+            &plan,
+            normal_of(Inputs::Numbers(&[1.0, 0.0, 1.0, 1.0, 0.0, -1.0, 0.0, -1.0, -1.0, 0.0]), 5),
+            options,
+        );
         let mut after = Weights::new(values.to_vec(), PLAIN, false);
         let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &[0.0, 3.0, 1.0], weights: None };
         let stop = AtomicBool::new(false);

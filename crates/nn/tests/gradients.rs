@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::{PLAIN, one_step};
-use nn::data::{Inputs, Moments, Normal};
+use common::{PLAIN, normal_of, one_step};
+use nn::data::Inputs;
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::Plan;
@@ -37,9 +37,7 @@ impl Case {
         let n = self.inputs.len() / self.plan.network.input.len();
         let options = Options { seed: 5, ..one_step(self.loss, n) };
         let channels = self.plan.network.input.channels;
-        let mut moments = Moments::default();
-        moments.add(Inputs::Numbers(&self.inputs), channels);
-        let normal = Normal::new(&moments, channels);
+        let normal = normal_of(Inputs::Numbers(&self.inputs), channels);
         let mut trainer = Trainer::with_isa(&self.plan, normal, options, self.isa);
         let mut weights = Weights::new(values.to_vec(), PLAIN, false);
         let inputs = Inputs::Numbers(&self.inputs);

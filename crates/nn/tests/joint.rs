@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::{PLAIN, one_step};
-use nn::data::{Inputs, Moments, Normal};
+use common::{PLAIN, normal_of, one_step};
+use nn::data::Inputs;
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::{Op, Plan};
@@ -31,11 +31,9 @@ fn step(bias: bool, frozen: &[String], isa: Isa, threads: usize) -> (Plan, Weigh
     let plan = Plan::with_frozen(&network, frozen).unwrap();
     let images: Vec<u8> = (0..rows * shape.len()).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
     let targets: Vec<f32> = (0..rows).map(|i| (i * 7 % 3) as f32).collect();
-    let mut moments = Moments::default();
-    moments.add(Inputs::Bytes(&images), 3);
     let options =
         Options { learning_rate: 0.1, seed: 3, ..one_step(Loss::CrossEntropy { smoothing: 0.0 }, rows) };
-    let mut trainer = Trainer::with_isa(&plan, Normal::new(&moments, 3), options, isa);
+    let mut trainer = Trainer::with_isa(&plan, normal_of(Inputs::Bytes(&images), 3), options, isa);
     let mut weights = Weights::new(weights::first(&plan, 1), PLAIN, false);
     let data = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);

@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::{PLAIN, near, numbers, one_step};
-use nn::data::{Inputs, Moments, Normal};
+use common::{PLAIN, near, normal_of, numbers, one_step};
+use nn::data::Inputs;
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::Plan;
@@ -136,9 +136,7 @@ fn layers_agree_with_pytorch() {
         let start = read(&file, &plan, &[under("start")]);
         let inputs = numbers(&file, &format!("{name}/inputs"));
         let targets = numbers(&file, &format!("{name}/labels"));
-        let mut moments = Moments::default();
-        moments.add(Inputs::Numbers(&inputs), shape.channels);
-        let normal = Normal::new(&moments, shape.channels);
+        let normal = normal_of(Inputs::Numbers(&inputs), shape.channels);
 
         let expected = numbers(&file, &format!("{name}/outputs"));
         let mut outputs = vec![0.0; expected.len()];

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use nn::augment::Augment;
+use nn::data::{Inputs, Moments, Normal};
 use nn::optimizer::{Optimizer, Schedule};
 use nn::train::{Loss, Options};
 use safetensors::SafeTensors;
@@ -24,6 +25,13 @@ pub fn one_step(loss: Loss, rows: usize) -> Options {
         augment: Augment::default(),
         seed: 1,
     }
+}
+
+/// How inputs of so many channels are normalised by what they are themselves.
+pub fn normal_of(inputs: Inputs, channels: usize) -> Normal {
+    let mut moments = Moments::default();
+    moments.add(inputs, channels);
+    Normal::new(&moments, channels)
 }
 
 /// A recorded tensor.
