@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _losses import record_losses
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -34,12 +35,7 @@ losses = {
     "focal": lambda: focal(zs, y, 2.0, torch.ones(LABELS)),
     "focal weighted": lambda: focal(zs, y, 1.5, weight),
 }
-for name, loss in losses.items():
-    zs.grad = None
-    value = loss()
-    value.backward()
-    out[f"loss/{name}"] = np.array([value.item()], dtype=np.float32)
-    out[f"loss/{name}/gradient"] = zs.grad.numpy().copy()
+record_losses(out, zs, losses)
 for name, value in {"z": z, "y": y, "weight": weight}.items():
     out[f"given/{name}"] = value.numpy().copy()
 

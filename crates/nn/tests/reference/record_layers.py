@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _losses import record_losses
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -114,12 +115,7 @@ losses = {
     "binary": lambda: nn.functional.binary_cross_entropy_with_logits(zs, binary),
     "focal": lambda: (-((1 - zs.softmax(1)) ** 2 * zs.log_softmax(1)).gather(1, classes[:, None])).mean(),
 }
-for name, loss in losses.items():
-    zs.grad = None
-    value = loss()
-    value.backward()
-    out[f"loss/{name}"] = np.array([value.item()], dtype=np.float32)
-    out[f"loss/{name}/gradient"] = zs.grad.numpy().copy()
+record_losses(out, zs, losses)
 for name, value in {"z": z, "y": y, "classes": classes.float(), "binary": binary}.items():
     out[f"loss/given/{name}"] = value.numpy().copy()
 save_file(out, str(Path(__file__).parent / "layers.safetensors"))
