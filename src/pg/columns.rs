@@ -211,20 +211,12 @@ impl Building {
 
     /// The column, when all rows are in; `stored` has its staged values.
     pub fn into_column(self, mut stored: Column, rows: usize) -> Column {
-        match self.column.data {
-            Data::Text(mut dictionary) => {
-                if let Data::Text(stored) = &mut stored.data {
-                    dictionary.codes = std::mem::take(&mut stored.codes);
-                }
-                stored.data = Data::Text(dictionary);
+        match (self.column.data, &mut stored.data) {
+            (Data::Text(mut own), Data::Text(codes)) | (Data::Labels(mut own), Data::Labels(codes)) => {
+                own.codes = std::mem::take(&mut codes.codes);
+                *codes = own;
             }
-            own @ (Data::Vector { .. } | Data::Bytes { .. }) => stored.data = own,
-            Data::Labels(mut dictionary) => {
-                if let Data::Labels(stored) = &mut stored.data {
-                    dictionary.codes = std::mem::take(&mut stored.codes);
-                }
-                stored.data = Data::Labels(dictionary);
-            }
+            (own @ (Data::Vector { .. } | Data::Bytes { .. }), stored) => *stored = own,
             _ => {}
         }
         if !stored.missing.is_empty() {
