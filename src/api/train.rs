@@ -466,16 +466,7 @@ pub(super) fn keep(origin: Origin, learnt: Learnt) -> Result<Outcome> {
 /// The columns that have a role, where the caller chose the features; else all.
 pub(super) fn wanted(request: &Request) -> Option<Vec<String>> {
     let mut columns: Vec<String> = vec![];
-    let roles = [
-        &request.target,
-        &request.weight,
-        &request.offset,
-        &request.group,
-        &request.time_column,
-        &request.key,
-    ];
-    let roles = roles.into_iter().flatten().chain(&request.group_by);
-    for name in request.features.as_ref()?.iter().chain(roles) {
+    for name in request.features.as_ref()?.iter().chain(request.roles()) {
         if !columns.contains(name) {
             columns.push(name.clone());
         }

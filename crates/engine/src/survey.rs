@@ -7,7 +7,6 @@
 use crate::fingerprint::{BLOCK, Digest, Hasher};
 use crate::frame::{Column, Frame};
 use crate::prepare::extent::Extent;
-use crate::split::Split;
 use crate::train::Request;
 
 /// What is known of the rows of a frame.
@@ -81,13 +80,7 @@ impl Survey {
 /// there; what is wrong here is digested again.
 fn digested<'a>(request: &Request, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
     let is = |role: &Option<String>, name: &str| role.as_deref() == Some(name);
-    let by_time = matches!(request.split, Split::Time { .. });
-    let has_part = |name: &str| {
-        let roles = [&request.target, &request.weight, &request.offset, &request.group];
-        roles.into_iter().any(|role| is(role, name))
-            || request.group_by.iter().any(|g| g == name)
-            || (by_time && is(&request.time_column, name))
-    };
+    let has_part = |name: &str| request.parts().any(|part| part == name);
     let feature = |name: &str| match &request.features {
         Some(features) => features.iter().any(|f| f == name),
         None => !is(&request.time_column, name) && !is(&request.key, name),
@@ -100,6 +93,7 @@ mod tests {
     use super::*;
     use crate::fingerprint::{digest, text_hash};
     use crate::frame::{Data, Dictionary};
+    use crate::split::Split;
 
     const ROWS: usize = 3 * BLOCK + 777;
 

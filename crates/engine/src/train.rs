@@ -83,6 +83,21 @@ fn no_limit() -> u64 {
     u64::MAX
 }
 
+impl Request {
+    /// All columns that have a role, so that none of them is a feature unless it is named as one.
+    pub fn roles(&self) -> impl Iterator<Item = &String> {
+        let Request { target, weight, offset, group, time_column, key, .. } = self;
+        [target, weight, offset, group, time_column, key].into_iter().flatten().chain(&self.group_by)
+    }
+
+    /// The columns beside the features that have a part in what is learnt; the time where rows are split by it.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &String> {
+        let Request { target, weight, offset, group, .. } = self;
+        let time = self.time_column.as_ref().filter(|_| matches!(self.split, Split::Time { .. }));
+        [target, weight, offset, group].into_iter().flatten().chain(&self.group_by).chain(time)
+    }
+}
+
 impl Default for Request {
     /// Boosting with its defaults on all rows, without a target.
     fn default() -> Self {

@@ -229,9 +229,7 @@ impl<'a> Setting<'a> {
     pub(crate) fn used(&self) -> Result<Vec<usize>> {
         let Setting { frame, request, .. } = self;
         let mut used = self.columns.clone();
-        let time = request.time_column.as_ref().filter(|_| matches!(request.split, Split::Time { .. }));
-        let roles = [&request.target, &request.weight, &request.offset, &request.group];
-        for name in roles.into_iter().flatten().chain(&request.group_by).chain(time) {
+        for name in request.parts() {
             let position = frame.position(name)?;
             if !used.contains(&position) {
                 used.push(position);
@@ -498,25 +496,15 @@ pub(crate) fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
 
 /// The frame's columns to learn from.
 fn feature_columns(frame: &Frame, request: &Request, input: Input) -> Result<Vec<usize>> {
-    let roles = [
-        &request.target,
-        &request.weight,
-        &request.offset,
-        &request.group,
-        &request.time_column,
-        &request.key,
-    ];
-    let role = |name: &str| {
-        roles.iter().any(|r| r.as_deref() == Some(name)) || request.group_by.iter().any(|g| g == name)
-    };
-    for name in roles.into_iter().flatten().chain(&request.group_by) {
+    let role = |name: &str| request.roles().any(|r| r == name);
+    for name in request.roles() {
         frame.position(name)?;
     }
     if let Some(names) = &request.features {
         let mut columns = vec![];
         for name in names {
             let position = frame.position(name)?;
-            if roles.into_iter().take(3).any(|r| r.as_ref() == Some(name)) {
+            if [&request.target, &request.weight, &request.offset].into_iter().flatten().any(|r| r == name) {
                 let message =
                     format!("column \"{name}\" is a feature and the target, weight or offset at once");
                 return Err(Error::new(Kind::Parameter, message));
