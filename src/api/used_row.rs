@@ -13,7 +13,7 @@ AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 COMMENT ON FUNCTION damson.used_row(text, text) IS
 'Whether the row of that key was among those that a version learnt from; rows held out to test on were not.
 The version was trained with key_column, and key is a value of it, as text. false is certain; true is wrong for the
-share of unused rows that damson.lineage shows as key_error_rate, one in 2,000 up to 16 million rows. Only the model''s
+share of unused rows that damson.lineage shows as key_error_rate, one in 2,000 up to 15 million rows. Only the model''s
 owner may ask.
 Example: SELECT c.id FROM customers c WHERE damson.used_row(''churn@3'', c.id::text);';
 "#)]

@@ -38,7 +38,7 @@ pub(super) fn record(version: i64, origin: &Origin) -> Result<()> {
     let recipe = Jsonb(facts.recipe.clone());
     let libraries = Jsonb::from(&libraries(&reading.server));
     let order = facts.ordered.then(|| facts.digest.row_order());
-    let keys = facts.used.as_ref().map(|used| used.to_bytes()).transpose()?;
+    let keys = facts.used.as_ref().map(Membership::to_bytes);
     let params = [
         version.into(),
         (&recipe).into(),

@@ -1,29 +1,34 @@
-//! Which rows trained, by their keys, in a bit set that never forgets one: a Bloom filter (Bloom 1970), with the two
-//! hashes of Kirsch and Mitzenmacher 2006. It holds no key, and about two bytes for each; past [`MOST_BYTES`] it stops
+//! Which rows trained, by their keys, in a bit set that never forgets one: a Bloom filter (Bloom 1970) of blocks, all of
+//! a key's bits in one (Putze, Sanders and Singler 2007), one in each word of it, so that a key costs one look at memory
+//! (the split block filter of Apache Parquet). It holds no key, and about two bytes for each; past [`MOST_BYTES`] it stops
 //! growing, and errs more often instead. How often is known from the bits that are set.
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, Data, Value};
-use crate::wire;
-use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Bits a key, where that is not too many: one question in 2,000 is then answered wrongly.
-const BITS: usize = 16;
+const BITS: usize = 18;
 /// The most bytes that it takes.
 const MOST_BYTES: usize = 32 << 20;
-/// The most hashes a key.
-const MOST_HASHES: u32 = 16;
+/// Words of a block.
+const WORDS: usize = 8;
+/// Bytes of a block.
+const BLOCK: usize = WORDS * 4;
+/// An odd number for each word of a block, which picks its bit; those of Parquet.
+const SALTS: [u32; WORDS] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 /// Whole numbers up to here are exact as doubles.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The keys of training rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Membership {
     /// Whether keys are whole numbers, else texts.
     numbers: bool,
-    hashes: u32,
-    bits: Vec<u64>,
+    /// Words of a block that a key has a bit in.
+    hashes: usize,
+    blocks: Vec<[u32; WORDS]>,
 }
 
 /// A key as it is hashed.
@@ -47,10 +52,10 @@ impl Membership {
                 return Err(Error::new(Kind::Type, message).hint("Cast the column to text in the source."));
             }
         };
-        let words = (rows.len() * BITS).div_ceil(64).clamp(1, MOST_BYTES / 8);
-        let share = (words * 64) as f64 / rows.len().max(1) as f64;
-        let hashes = ((share * std::f64::consts::LN_2).round() as u32).clamp(1, MOST_HASHES);
-        let mut found = Membership { numbers, hashes, bits: vec![0; words] };
+        let blocks = (rows.len() * BITS).div_ceil(8 * BLOCK).clamp(1, MOST_BYTES / BLOCK);
+        let share = (blocks * BLOCK * 8) as f64 / rows.len().max(1) as f64;
+        let hashes = ((share * std::f64::consts::LN_2).round() as usize).clamp(1, WORDS);
+        let mut found = Membership { numbers, hashes, blocks: vec![[0; WORDS]; blocks] };
         for row in rows {
             let row = *row as usize;
             let key = match (&column.data, column.value(row)) {
@@ -85,21 +90,29 @@ impl Membership {
     /// `Kind::Parameter` for text where keys are numbers.
     pub fn has(&self, key: &str) -> Result<bool> {
         let key = if self.numbers { Key::Number(whole(key)?) } else { Key::Text(key) };
-        Ok(self.places(&key).all(|(word, bit)| self.bits[word] & bit != 0))
+        let (block, bits) = self.place(&key);
+        Ok(self.blocks[block].iter().zip(&bits).all(|(word, bit)| word & bit == *bit))
     }
 
     /// The share of keys that were not among them and yet are said to be.
     pub fn error_rate(&self) -> f64 {
-        let set: u64 = self.bits.iter().map(|w| u64::from(w.count_ones())).sum();
-        (set as f64 / (self.bits.len() * 64) as f64).powi(self.hashes as i32)
+        let mut sum = 0.0;
+        // All words count where a key has a bit in each; else as many as it has, from one that its hash says on.
+        let starts = if self.hashes == WORDS { 1 } else { WORDS };
+        for block in &self.blocks {
+            let set = block.map(|word| f64::from(word.count_ones()) / 32.0);
+            for start in 0..starts {
+                sum += (start..start + self.hashes).map(|word| set[word % WORDS]).product::<f64>();
+            }
+        }
+        sum / (self.blocks.len() * starts) as f64
     }
 
-    /// As bytes.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        wire::encode(self)
+    /// As bytes: of what kind the keys are, the words a key, and the blocks, little endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![u8::from(self.numbers), self.hashes as u8];
+        bytes.extend(self.blocks.as_flattened().iter().flat_map(|word| word.to_le_bytes()));
+        bytes
     }
 
     /// From bytes.
@@ -107,38 +120,34 @@ impl Membership {
     /// # Errors
     /// `Kind::Corrupt` for bytes that [`Membership::to_bytes`] did not write.
     pub fn from_bytes(bytes: &[u8]) -> Result<Membership> {
-        let found: Membership = wire::decode(bytes)?;
-        if found.bits.is_empty() || !(1..=MOST_HASHES).contains(&found.hashes) {
+        let ([numbers @ 0..=1, hashes @ 1..=8, bits @ ..], true) = (bytes, bytes.len() % BLOCK == 2) else {
+            return Err(Error::corrupt("the recorded keys are damaged"));
+        };
+        let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+        let words: Vec<u32> = bits.as_chunks::<4>().0.iter().map(word).collect();
+        let blocks = words.as_chunks::<WORDS>().0.to_vec();
+        if blocks.is_empty() {
             return Err(Error::corrupt("the recorded keys are damaged"));
         }
-        Ok(found)
+        Ok(Membership { numbers: *numbers == 1, hashes: usize::from(*hashes), blocks })
     }
 
     fn add(&mut self, key: &Key) {
-        for i in 0..self.hashes {
-            let (word, bit) = self.place(hashes(key), i);
-            self.bits[word] |= bit;
-        }
+        let (block, bits) = self.place(key);
+        self.blocks[block].iter_mut().zip(bits).for_each(|(word, bit)| *word |= bit);
     }
 
-    fn places(&self, key: &Key) -> impl Iterator<Item = (usize, u64)> {
-        let both = hashes(key);
-        (0..self.hashes).map(move |i| self.place(both, i))
-    }
-
-    /// The `i`-th place of a key: a word and a bit of it.
-    fn place(&self, (first, second): (u64, u64), i: u32) -> (usize, u64) {
-        let hash = first.wrapping_add(second.wrapping_mul(u64::from(i)));
-        let at = (u128::from(hash) * (self.bits.len() as u128 * 64)) >> 64;
-        ((at / 64) as usize, 1 << (at % 64))
-    }
-}
-
-fn hashes(key: &Key) -> (u64, u64) {
-    let both = |bytes: &[u8]| (xxh3_64(bytes), xxh3_64_with_seed(bytes, 0x6b65_7973) | 1);
-    match key {
-        Key::Number(n) => both(&n.to_le_bytes()),
-        Key::Text(t) => both(t.as_bytes()),
+    /// The block of a key, and its bits of each word there.
+    fn place(&self, key: &Key) -> (usize, [u32; WORDS]) {
+        let hash = match key {
+            Key::Number(n) => xxh3_64(&n.to_le_bytes()),
+            Key::Text(t) => xxh3_64(t.as_bytes()),
+        };
+        let (high, low) = (hash >> 32, hash as u32);
+        let mut bits = SALTS.map(|salt| 1 << (low.wrapping_mul(salt) >> 27));
+        // From the word that the hash says on, as many as are left are none of the key's.
+        (self.hashes..WORDS).for_each(|word| bits[(high as usize + word) % WORDS] = 0);
+        (((high * self.blocks.len() as u64) >> 32) as usize, bits)
     }
 }
 
@@ -174,8 +183,8 @@ mod tests {
         let rate = wrong as f64 / 2e6;
         assert!(used.error_rate() < 1e-3, "{}", used.error_rate());
         assert!((rate / used.error_rate() - 1.0).abs() < 0.2, "{rate} of {}", used.error_rate());
-        assert!(used.to_bytes().unwrap().len() < 2 * 80_000 * 6 / 5);
-        let again = Membership::from_bytes(&used.to_bytes().unwrap()).unwrap();
+        assert!(used.to_bytes().len() < 2 * 80_000 * 6 / 5);
+        let again = Membership::from_bytes(&used.to_bytes()).unwrap();
         assert_eq!(again, used);
     }
 
@@ -207,9 +216,17 @@ mod tests {
 
     #[test]
     fn stops_growing_and_says_so() {
-        let used = Membership { numbers: true, hashes: 2, bits: vec![u64::MAX, 0] };
-        assert_eq!(used.error_rate(), 0.25);
-        let damaged = Membership { bits: vec![], ..used };
-        assert!(Membership::from_bytes(&damaged.to_bytes().unwrap()).is_err());
+        let used = Membership { numbers: true, hashes: 8, blocks: vec![[u32::MAX; WORDS], [0; WORDS]] };
+        assert_eq!(used.error_rate(), 0.5);
+        let bytes = used.to_bytes();
+        let damaged = [&[], &bytes[..2], &bytes[..bytes.len() - 1], &[&[2], &bytes[1..]].concat()];
+        assert!(damaged.iter().all(|bytes| Membership::from_bytes(bytes).is_err()));
+        // As keys are set in fewer words of fewer blocks.
+        let mut few = Membership { numbers: true, hashes: 3, blocks: vec![[0; WORDS]; 1 << 10] };
+        (0..50_000).for_each(|n| few.add(&Key::Number(n)));
+        assert!((0..50_000).all(|n| few.has(&n.to_string()).unwrap()));
+        let wrong = (50_000..150_000).filter(|n| few.has(&n.to_string()).unwrap()).count();
+        let rate = wrong as f64 / 1e5;
+        assert!((rate / few.error_rate() - 1.0).abs() < 0.05, "{rate} of {}", few.error_rate());
     }
 }
