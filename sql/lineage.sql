@@ -80,8 +80,8 @@ CREATE TABLE damson_lineage.reads (
     role        text,
     CHECK ((version IS NULL) <> (fill IS NULL))
 );
-CREATE INDEX reads_of_version ON damson_lineage.reads (version);
-CREATE INDEX reads_of_fill ON damson_lineage.reads (fill);
+CREATE INDEX reads_of_version ON damson_lineage.reads (version) WHERE version IS NOT NULL;
+CREATE INDEX reads_of_fill ON damson_lineage.reads (fill) WHERE fill IS NOT NULL;
 CREATE INDEX reads_of_relation ON damson_lineage.reads (schema, relation);
 COMMENT ON TABLE damson_lineage.reads IS 'What the sources of trainings and fillings read';
 COMMENT ON COLUMN damson_lineage.reads.column_name IS 'NULL for the relation or function as such';

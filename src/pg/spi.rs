@@ -343,8 +343,9 @@ fn told(oid: Oid, text: Option<String>) -> serde_json::Value {
     parsed.unwrap_or_else(|| text.into())
 }
 
-/// As [`select`], with a plan that the session keeps: for what runs once a statement of the user. Planning a join
-/// of three tables costs ten times what running it does. The server makes the plan anew when its tables change.
+/// As [`select`], with a plan that the session keeps, for all values of the parameters: for what runs once a statement of
+/// the user. Planning a join of three tables costs ten times what running it does. The server makes the plan anew when its
+/// tables change.
 pub fn select_kept(sql: &'static str, params: &[Param]) -> Result<Rows> {
     kept(sql, params, true)
 }
@@ -365,7 +366,9 @@ fn kept(sql: &'static str, params: &[Param], read_only: bool) -> Result<Rows> {
             let plan = match kept {
                 Some(plan) => plan,
                 None => {
-                    let plan = pg_sys::SPI_prepare(sql_text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+                    let (count, options) = (types.len() as i32, pg_sys::CURSOR_OPT_GENERIC_PLAN as i32);
+                    let plan =
+                        pg_sys::SPI_prepare_cursor(sql_text.as_ptr(), count, types.as_mut_ptr(), options);
                     if plan.is_null() {
                         return pg_sys::SPI_result;
                     }
