@@ -5,7 +5,7 @@ use crate::palette::{GRID, INK, MUTED, series};
 use crate::{Result, format};
 use engine::evaluation::figures::Confusion;
 
-/// Rows by true and decided class; a cell is the darker the larger its share of its true class.
+/// Rows by true and decided class; a cell is the stronger the larger its share of its true class.
 ///
 /// # Errors
 /// None that a caller could cause.

@@ -306,7 +306,7 @@ fn drawing(title: &str, about: &str, svg: &Svg) -> Markup {
 
 fn confusion(matrix: &Confusion) -> Result<Markup> {
     let about =
-        "Rows by true and decided class; a cell is the darker the larger its share of the true class.";
+        "Rows by true and decided class; a cell is the stronger the larger its share of the true class.";
     Ok(drawing("Confusion matrix", about, &plot::confusion(matrix)?))
 }
 
