@@ -5,7 +5,7 @@
 
 use crate::Error;
 use crate::network::Kind;
-use crate::plan::{Op, Plan, Route};
+use crate::plan::{Node, Op, Plan, Route};
 use crate::random::Stream;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -54,8 +54,11 @@ fn places(plan: &Plan) -> Vec<Place> {
                 } else if !c.dense {
                     shape.extend(c.kernel);
                 }
-                // He et al. 2015 before a relu or the like; of Glorot's kind at the end.
-                let gain = if i + 1 == plan.nodes.len() { 1.0 } else { 6.0 };
+                // He et al. 2015 before a relu or the like; of Glorot's kind at the end. Before a norm only the step
+                // counts that a rate makes of it: PyTorch's spread, so that its recipes carry over.
+                let norm = |n: &Node| matches!(n.op, Op::BatchNorm { .. } | Op::GroupNorm { .. });
+                let normed = plan.nodes[i..].iter().any(|n| n.inputs.contains(&(i + 1)) && norm(n));
+                let gain = if normed || i + 1 == plan.nodes.len() { 1.0 } else { 6.0 };
                 let limit = (gain / w.fan_in as f32).sqrt();
                 add("weight", shape, at, First::Uniform(limit, i as u64));
                 if w.bias {
@@ -96,8 +99,8 @@ fn places(plan: &Plan) -> Vec<Place> {
     places
 }
 
-/// First weights: uniform with the spread of He et al. 2015 before a relu, of Glorot's kind at the end; biases 0, norms
-/// that change nothing.
+/// First weights: uniform with the spread of He et al. 2015 before a relu, of Glorot's kind at the end and before a norm;
+/// biases 0, norms that change nothing.
 pub fn first(plan: &Plan, seed: u64) -> Vec<f32> {
     let mut values = vec![0.0f32; plan.weights];
     for place in places(plan) {
