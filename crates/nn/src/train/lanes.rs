@@ -1,83 +1,22 @@
-//! The training loop: one epoch over rows in a random order, in mini-batches.
-//!
-//! Called by a learner, once an epoch, with the weights to start from. A batch is dealt to lanes, whose number
-//! depends on the batch alone; each lane takes its images in order through the network on one thread, and
-//! the lanes' gradients are added in order. So results are the same on any number of threads.
+//! Steps on the CPU. A batch is dealt to lanes, whose number depends on the batch alone; each lane takes its images in
+//! order through the network on one thread, and the lanes' gradients are added in order. So results are the same on any number
+//! of threads.
 //!
 //! A batch goes through the network in phases, which end where a batch norm needs all lanes. Without batch norms
 //! there is one phase, forward and backward, and a lane takes as many images through it at once as the cache holds;
 //! else a lane keeps all its images from phase to phase. A phase ends before a joint convolution, too, whose products
 //! all threads compute together.
 
-use crate::augment::{Augment, Change};
+use super::{Batch, Found, Stepper};
 use crate::buffer::Buffer;
-use crate::data::{self, Inputs, Normal};
+use crate::data::{self, Normal};
 use crate::kernels::{self, BLOCK, Isa, Rows as Pixels, Window};
-pub use crate::loss::Loss;
-use crate::optimizer::{self, Optimizer, Schedule, Update, Weights};
-use crate::pass::{self, Batch, Gathered, Joint, Kept, Pass, Prepared, Room, Scratch, Sums, Workspace};
+use crate::optimizer::{self, Update, Weights};
+use crate::pass::{self, Gathered, Joint, Kept, Pass, Prepared, Room, Scratch, Sums, Workspace};
 use crate::plan::{Conv, Memory, Op, Plan};
-use crate::random::Stream;
 use crate::{Error, Stop, parallel};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-
-/// How a network is trained.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// What for.
-    pub loss: Loss,
-    /// How a gradient becomes a step.
-    pub optimizer: Optimizer,
-    /// The full learning rate.
-    pub learning_rate: f64,
-    /// How it moves over the training.
-    pub schedule: Schedule,
-    /// L2 penalty, on all weights and biases.
-    pub weight_decay: f64,
-    /// The length that longer gradients are cut to; 0 for none.
-    pub clip: f64,
-    /// The share of the weights' moving average that stays at each step; 0 where none is kept.
-    pub average: f64,
-    /// Rows a step.
-    pub batch_size: usize,
-    /// Epochs that the training will have in all, for the schedule.
-    pub epochs: usize,
-    /// How images are varied.
-    pub augment: Augment,
-    /// The seed of the order, of dropout and of variation.
-    pub seed: u64,
-}
-
-/// Rows to train on.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    /// Their inputs.
-    pub inputs: Inputs<'a>,
-    /// Their targets, as many a row as the loss takes: a class number, or values.
-    pub targets: &'a [f32],
-    /// Their weights, 1 on average; none where all are 1.
-    pub weights: Option<&'a [f32]>,
-}
-
-/// What an epoch found, before each step on its rows: sums over rows, weighted.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Found {
-    /// The sum of losses.
-    pub loss: f64,
-    /// The sum of right answers.
-    pub correct: f64,
-    /// The sum of weights.
-    pub weight: f64,
-}
-
-impl Found {
-    fn add(&mut self, other: Found) {
-        self.loss += other.loss;
-        self.correct += other.correct;
-        self.weight += other.weight;
-    }
-}
 
 /// A fixed share of every batch, with sums of its own.
 struct Lane {
@@ -91,7 +30,6 @@ struct Lane {
     images: usize,
     found: Found,
 }
-
 /// Nodes to go through in one piece: forward, and backward from the first on.
 #[derive(Debug, Clone, PartialEq)]
 struct Phase {
@@ -146,17 +84,15 @@ fn phases(plan: &Plan) -> Vec<Phase> {
     }
     phases
 }
-
-/// Everything that training needs, allocated once.
-pub struct Trainer {
+/// The CPU as what takes steps, with all that it needs, allocated once.
+pub struct Lanes {
     plan: Plan,
     normal: Normal,
-    options: Options,
     isa: Isa,
     memory: Arc<Memory>,
     phases: Vec<Phase>,
     prepared: Vec<Prepared>,
-    norms: Vec<Batch>,
+    norms: Vec<pass::Batch>,
     lanes: Vec<Lane>,
     /// Workspaces, where lanes do not keep their own, and scratch: one of each a thread.
     work: Mutex<Vec<Workspace>>,
@@ -164,8 +100,6 @@ pub struct Trainer {
     grads: Buffer,
     /// Sums of weight gradients of joint convolutions.
     sums: Buffer,
-    order: Vec<u32>,
-    positive: Vec<f32>,
 }
 
 /// Lanes of a batch: 8 images or more each, 16 where weights are many, since each lane has sums of its own.
@@ -192,16 +126,10 @@ pub fn memory(plan: &Plan, batch: usize, threads: usize) -> u64 {
     let joint = Room::len(plan, batch.div_ceil(n)) * n + Room::sums(plan);
     4 * (memory.image() * images + kept + sums + scratch + joint) as u64
 }
-
-impl Trainer {
-    /// Room to train a network with rows that `normal` normalises.
-    pub fn new(plan: &Plan, normal: Normal, options: Options) -> Trainer {
-        Trainer::with_isa(plan, normal, options, Isa::detect())
-    }
-
-    /// The same on a certain kind of CPU.
-    pub fn with_isa(plan: &Plan, normal: Normal, options: Options, isa: Isa) -> Trainer {
-        let batch = options.batch_size.max(1);
+impl Lanes {
+    /// Room to train a network with batches of rows that `normal` normalises.
+    pub fn new(plan: &Plan, normal: Normal, batch: usize, isa: Isa) -> Lanes {
+        let batch = batch.max(1);
         let n = lanes(plan, batch);
         let most = batch.div_ceil(n);
         let memory = Arc::new(Memory::new(plan, true));
@@ -223,10 +151,9 @@ impl Trainer {
             found: Found::default(),
         };
         let lanes = (0..n).map(|_| lane()).collect();
-        Trainer {
+        Lanes {
             plan: plan.clone(),
             normal,
-            options,
             isa,
             memory,
             phases,
@@ -237,62 +164,7 @@ impl Trainer {
             scratch: Mutex::default(),
             grads: Buffer::new(plan.weights),
             sums: Buffer::new(Room::sums(plan)),
-            order: vec![],
-            positive: vec![],
         }
-    }
-
-    /// The same, where binary losses count targets of 1 by a weight an output.
-    pub fn with_positive(self, positive: Vec<f32>) -> Trainer {
-        Trainer { positive, ..self }
-    }
-
-    /// Trains one epoch, number `epoch` from 0.
-    ///
-    /// # Errors
-    /// `Error::Cancelled`; `Error::Data` when the loss is no longer finite, or rows do not fit the network.
-    pub fn epoch(
-        &mut self,
-        weights: &mut Weights,
-        rows: Rows,
-        epoch: usize,
-        stop: Stop,
-    ) -> Result<Found, Error> {
-        let n = self.check(weights, rows)?;
-        let mut order = std::mem::take(&mut self.order);
-        order.clear();
-        order.extend(0..n as u32);
-        Stream::new(self.options.seed, [epoch as u64, 0, 0]).shuffle(&mut order);
-        let batches = n.div_ceil(self.options.batch_size);
-        let mut found = Found::default();
-        for (b, batch) in order.chunks(self.options.batch_size).enumerate() {
-            let sums = self.gradient(&weights.values, rows, batch, (epoch, b), stop)?;
-            let diverged = |what: &str| {
-                let epoch = epoch + 1;
-                Error::Data(format!("the training diverged in epoch {epoch}: its {what} no longer finite"))
-            };
-            if !sums.loss.is_finite() {
-                return Err(diverged("loss is"));
-            }
-            found.add(sums);
-            let o = &self.options;
-            let done = (epoch as f64 + b as f64 / batches as f64) / o.epochs.max(1) as f64;
-            let update = Update {
-                optimizer: o.optimizer,
-                rate: (o.learning_rate * o.schedule.at(done)) as f32,
-                decay: o.weight_decay as f32,
-                clip: o.clip as f32,
-                average: o.average as f32,
-            };
-            optimizer::step(self.isa, &self.plan, update, weights, &mut self.grads);
-            self.remember(weights);
-            // A relu makes a zero of what is no number, so that the loss alone does not tell.
-            if b + 1 == batches && !weights.values.iter().all(|w| w.is_finite()) {
-                return Err(diverged("weights are"));
-            }
-        }
-        self.order = order;
-        Ok(found)
     }
 
     /// Moves the running means and variances of batch norms.
@@ -308,66 +180,26 @@ impl Trainer {
         }
     }
 
-    /// The number of rows, which all fit.
-    fn check(&self, weights: &Weights, rows: Rows) -> Result<usize, Error> {
-        let (outputs, loss, plan) = (self.plan.outputs(), self.options.loss, &self.plan);
-        let size = plan.network.input.len();
-        let n = rows.inputs.len() / size;
-        let len = |v: &[f32], none: bool| v.len() == plan.weights || (none && v.is_empty());
-        let fits = len(&weights.values, false)
-            && len(&weights.first, false)
-            && len(&weights.second, matches!(self.options.optimizer, Optimizer::Sgd { .. }))
-            && len(&weights.average, self.options.average == 0.0)
-            && rows.inputs.len() == n * size
-            && rows.targets.len() == n * loss.targets(outputs)
-            && rows.weights.is_none_or(|w| w.len() == n)
-            && (self.positive.is_empty() || self.positive.len() == outputs)
-            && u32::try_from(n).is_ok()
-            && self.normal.is_valid(plan.network.input.channels)
-            && plan.output().shape.is_flat()
-            && self.options.batch_size > 0;
-        if !fits {
-            return Err(Error::Data("the rows, weights or options do not fit the network".into()));
-        }
-        let known = |y: &f32| *y >= 0.0 && (*y as usize) < outputs && y.fract() == 0.0;
-        if loss.has_classes() && !rows.targets.iter().all(known) {
-            return Err(Error::Data(format!(
-                "a target is not a class of the {outputs} that the network has"
-            )));
-        }
-        Ok(n)
-    }
-
     /// The gradient of the mean loss of a batch, which stays in `self.grads`; the sums of its losses.
-    fn gradient(
-        &mut self,
-        weights: &[f32],
-        rows: Rows,
-        batch: &[u32],
-        at: (usize, usize),
-        stop: Stop,
-    ) -> Result<Found, Error> {
+    fn gradient(&mut self, weights: &[f32], batch: &Batch, stop: Stop) -> Result<Found, Error> {
         pass::prepare(&self.plan, self.isa, weights, true, &mut self.prepared);
         pass::recall(&self.plan, weights, false, &mut self.norms);
-        let n = lanes(&self.plan, batch.len()).min(self.lanes.len());
+        let images = batch.images;
+        let n = lanes(&self.plan, images.len()).min(self.lanes.len());
         for phase in self.phases.clone() {
             let mut shares: Vec<(&mut Lane, &[u32], usize)> = vec![];
             for (i, lane) in self.lanes.iter_mut().take(n).enumerate() {
-                let (from, to) = (batch.len() * i / n, batch.len() * (i + 1) / n);
-                shares.push((lane, &batch[from..to], from));
+                let (from, to) = (images.len() * i / n, images.len() * (i + 1) / n);
+                shares.push((lane, &images[from..to], from));
             }
             let step = Step {
                 plan: &self.plan,
                 isa: self.isa,
-                options: &self.options,
                 normal: &self.normal,
                 prepared: &self.prepared,
                 norms: &self.norms,
                 weights,
-                rows,
-                positive: &self.positive,
-                batch,
-                at,
+                batch: *batch,
                 stop,
             };
             let (work, scratches, memory) = (&self.work, &self.scratch, &self.memory);
@@ -469,6 +301,33 @@ impl Trainer {
         }
     }
 }
+impl Stepper for Lanes {
+    fn begin(&mut self, _weights: &Weights) -> Result<(), Error> {
+        if self.normal.is_valid(self.plan.network.input.channels) {
+            return Ok(());
+        }
+        Err(Error::Data("the normalisation does not fit the network".into()))
+    }
+
+    fn step(
+        &mut self,
+        weights: &mut Weights,
+        batch: &Batch,
+        update: Update,
+        stop: Stop,
+    ) -> Result<Found, Error> {
+        let found = self.gradient(&weights.values, batch, stop)?;
+        if found.loss.is_finite() {
+            optimizer::step(self.isa, &self.plan, update, weights, &mut self.grads);
+            self.remember(weights);
+        }
+        Ok(found)
+    }
+
+    fn end(&mut self, _weights: &mut Weights) -> Result<(), Error> {
+        Ok(())
+    }
+}
 
 /// One of what threads share, or a new one where all are in use.
 fn borrow<T>(shared: &Mutex<Vec<T>>, new: impl FnOnce() -> T) -> T {
@@ -480,31 +339,19 @@ fn give_back<T>(shared: &Mutex<Vec<T>>, item: T) {
         free.push(item);
     }
 }
-
 /// What all lanes of a step share.
 struct Step<'a> {
     plan: &'a Plan,
     isa: Isa,
-    options: &'a Options,
     normal: &'a Normal,
     prepared: &'a [Prepared],
-    norms: &'a [Batch],
+    norms: &'a [pass::Batch],
     weights: &'a [f32],
-    rows: Rows<'a>,
-    positive: &'a [f32],
-    batch: &'a [u32],
-    /// Epoch and batch.
-    at: (usize, usize),
+    batch: Batch<'a>,
     stop: Stop<'a>,
 }
 
 impl Step<'_> {
-    /// The random stream of an image of the batch, for one use.
-    fn stream(&self, image: usize, use_: u64) -> Stream {
-        let (epoch, batch) = (1 + self.at.0 as u64, self.at.1 as u64);
-        Stream::new(self.options.seed, [epoch, (batch << 32) | image as u64, use_])
-    }
-
     /// Takes a lane's images, the first of which is number `first` of the batch, through a phase.
     fn lane(
         &self,
@@ -523,7 +370,7 @@ impl Step<'_> {
         for (g, group) in images.chunks(work.images()).enumerate() {
             let (n, kept) = (group.len(), g * work.images());
             let first = first + kept;
-            let dropout = |image: usize, layer: usize| self.stream(first + image, layer as u64);
+            let dropout = |image: usize, layer: usize| self.batch.stream(first + image, layer as u64);
             let cx = Pass {
                 plan: self.plan,
                 isa: self.isa,
@@ -568,25 +415,19 @@ impl Step<'_> {
 
     /// Writes the inputs of a group.
     fn fill(&self, work: &mut Workspace, group: &[u32], first: usize) -> Result<(), Error> {
-        let (input, augment) = (self.plan.network.input, self.options.augment);
+        let (input, inputs) = (self.plan.network.input, self.batch.rows.inputs);
         let grid = self.plan.tensors[0].value;
         let mut other = vec![];
         for (i, row) in group.iter().enumerate() {
             self.stop.check()?;
             let image = work.input(self.plan, i);
-            let write = |row: u32, change: Change, out: &mut [f32]| {
-                data::fill(self.rows.inputs, row as usize, input.channels, self.normal, &grid, change, out);
-            };
-            if augment == Augment::default() {
-                write(*row, Change::default(), image);
-                continue;
-            }
-            let mut stream = self.stream(first + i, u64::MAX);
-            write(*row, augment.draw(input, &mut stream), image);
-            let (partner, share) = self.partner(first + i);
-            if share < 1.0 {
+            let varied = self.batch.variation(input, first + i);
+            data::fill(inputs, *row as usize, input.channels, self.normal, &grid, varied.own, image);
+            if varied.share < 1.0 {
+                let (partner, change) = varied.partner;
                 other.resize(grid.size(), 0.0);
-                write(partner, augment.draw(input, &mut stream), &mut other);
+                let (row, share) = (partner as usize, varied.share);
+                data::fill(inputs, row, input.channels, self.normal, &grid, change, &mut other);
                 for (x, y) in image.iter_mut().zip(&other) {
                     *x = share * *x + (1.0 - share) * y;
                 }
@@ -595,47 +436,24 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The row that an image of the batch is mixed with, and the share that it keeps.
-    fn partner(&self, image: usize) -> (u32, f32) {
-        let (partner, share) =
-            self.options.augment.mix(self.batch.len(), &mut self.stream(image, u64::MAX - 1));
-        (self.batch[partner], share)
-    }
-
     /// From the outputs of a group to their gradients.
     fn turn(&self, work: &mut Workspace, lane: &mut Lane, group: &[u32], first: usize) {
-        let (plan, loss, positive) = (self.plan, self.options.loss, self.positive);
-        let (k, n) = (plan.outputs(), group.len());
-        let each = loss.targets(k);
-        let target = |row: u32| &self.rows.targets[row as usize * each..][..each];
+        let (plan, n) = (self.plan, group.len());
+        let k = plan.outputs();
         let places = plan.output().order.clone();
         let (outputs, grads) = work.outputs(plan, n);
         let width = outputs.len() / n;
         let (mut gathered, mut gradient) = (vec![0.0f32; k], vec![0.0f32; k]);
-        for (i, row) in group.iter().enumerate() {
+        for i in 0..n {
             let (z, dz) = (&outputs[i * width..][..width], &mut grads[i * width..][..width]);
-            let weight = self.rows.weights.map_or(1.0, |w| w[*row as usize]);
-            let share = weight / self.batch.len() as f32;
             let at = |j: usize| places.as_ref().map_or(j, |p| p[j] as usize);
             gathered.iter_mut().enumerate().for_each(|(j, v)| *v = z[at(j)]);
-            gradient.fill(0.0);
-            let (partner, own) = self.partner(first + i);
-            let mut value =
-                f64::from(own) * loss.add(&gathered, target(*row), positive, share * own, &mut gradient);
-            if own < 1.0 {
-                let rest = 1.0 - own;
-                value += f64::from(rest)
-                    * loss.add(&gathered, target(partner), positive, share * rest, &mut gradient);
-            }
+            lane.found.add(self.batch.judge(first + i, &gathered, &mut gradient));
             dz.fill(0.0);
             gradient.iter().enumerate().for_each(|(j, v)| dz[at(j)] = *v);
             if plan.output().relu {
                 dz.iter_mut().zip(z).for_each(|(d, z)| *d = if *z > 0.0 { *d } else { 0.0 });
             }
-            lane.found.loss += value * f64::from(weight);
-            lane.found.correct +=
-                if loss.is_right(&gathered, target(*row)) { f64::from(weight) } else { 0.0 };
-            lane.found.weight += f64::from(weight);
         }
     }
 }
