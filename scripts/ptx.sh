@@ -23,7 +23,7 @@ trap 'rm -f "$made"' EXIT
 # no division made inexact: what the kernels compute is what the CPU computes, up to rounding.
 "$DAMSON_NVCC" -ptx -arch=compute_75 -O3 -o "$made" "$folder/kernels.cu"
 {
-    echo "// kernels.cu $(sha256sum <"$folder/kernels.cu" | cut -d ' ' -f 1)"
+    echo "// kernels.cu $(cat "$folder"/{kernels,training}.cu | sha256sum | cut -d ' ' -f 1)"
     cat "$made"
 } >"$folder/kernels.ptx"
 echo "ptx: $folder/kernels.ptx, $(wc -c <"$folder/kernels.ptx") bytes, by $("$DAMSON_NVCC" --version | grep release | sed 's/.*release/release/')" >&2

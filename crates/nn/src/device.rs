@@ -1,13 +1,15 @@
-//! Devices: what runs networks for many callers at once. A process owns one, loads networks into it and hands it
-//! batches; who that process is and how batches reach it is not known here.
+//! Devices: what runs networks for many callers at once, and trains them. A process owns one, loads networks into it and hands
+//! it batches; who that process is and how batches reach it is not known here.
 //!
-//! A device answers as [`Predictor::outputs`] does, up to rounding. [`Software`] is that very function: with it,
-//! whatever stands between callers and a device is tested on machines that have none.
+//! A device answers as [`Predictor::outputs`] does, and takes steps as [`Lanes`] does, up to rounding. [`Software`] is these
+//! very two: with it, whatever stands between callers and a device is tested on machines that have none.
 
 use crate::Error;
-use crate::data::Inputs;
+use crate::data::{Inputs, Normal};
 use crate::kernels::Isa;
+use crate::plan::Plan;
 use crate::score::Predictor;
+use crate::train::{Lanes, Options, Stepper};
 
 /// What runs networks.
 pub trait Device {
@@ -20,6 +22,14 @@ pub trait Device {
     /// # Errors
     /// `Error::Memory` when there is no room, `Error::Device` when the device fails, and is to be given up.
     fn load(&mut self, network: &Predictor) -> Result<Box<dyn Loaded>, Error>;
+    /// Room to train a network there, with rows that `normal` normalises: the weights, what the optimizer remembers, and a
+    /// batch with its gradients. Dropping it frees all of that. How much it is is known, and refused, before any of it is
+    /// taken.
+    ///
+    /// # Errors
+    /// As for [`Device::load`].
+    fn trainer(&mut self, plan: &Plan, normal: &Normal, options: &Options)
+    -> Result<Box<dyn Stepper>, Error>;
 }
 
 /// A network in a device. Dropping it frees what it holds there.
@@ -50,6 +60,15 @@ impl Device for Software {
 
     fn load(&mut self, network: &Predictor) -> Result<Box<dyn Loaded>, Error> {
         Ok(Box::new(Here(network.bytes() as u64)))
+    }
+
+    fn trainer(
+        &mut self,
+        plan: &Plan,
+        normal: &Normal,
+        options: &Options,
+    ) -> Result<Box<dyn Stepper>, Error> {
+        Ok(Box::new(Lanes::new(plan, normal.clone(), options.batch_size, Isa::detect())))
     }
 }
 

@@ -109,16 +109,43 @@ pub struct Update {
     pub average: f32,
 }
 
-/// The trained weights that are not frozen, in pieces.
-fn pieces(plan: &Plan) -> Vec<Range<usize>> {
+impl Update {
+    /// The constants of Adam's step number `t`, from 1.
+    pub(crate) fn adam(&self, t: u64) -> Adam {
+        let (t, apart) = (t as f64, self.optimizer == Optimizer::AdamW);
+        Adam {
+            rate: (f64::from(self.rate) / (1.0 - f64::from(BETA1).powf(t))) as f32,
+            beta1: BETA1,
+            beta2: BETA2,
+            scale: (1.0 / (1.0 - f64::from(BETA2).powf(t)).sqrt()) as f32,
+            epsilon: 1e-8,
+            decay: if apart { 0.0 } else { self.decay },
+            shrink: if apart { 1.0 - self.rate * self.decay } else { 1.0 },
+        }
+    }
+
+    /// The share of the weights of step number `t` in their moving average.
+    pub(crate) fn share(&self, t: u64) -> f32 {
+        let t = t as f64;
+        1.0 - self.average.min(((1.0 + t) / (10.0 + t)) as f32)
+    }
+}
+
+/// The trained weights that are not frozen.
+pub(crate) fn open(plan: &Plan) -> Vec<Range<usize>> {
     let (mut open, mut from) = (vec![], 0);
     for frozen in &plan.frozen {
         open.push(from..frozen.start);
         from = frozen.end;
     }
     open.push(from..plan.trained);
+    open
+}
+
+/// The same in pieces.
+fn pieces(plan: &Plan) -> Vec<Range<usize>> {
     let cut = |r: Range<usize>| r.clone().step_by(PIECE).map(move |at| at..(at + PIECE).min(r.end));
-    open.into_iter().flat_map(cut).collect()
+    open(plan).into_iter().flat_map(cut).collect()
 }
 
 /// Those pieces of `values`; nothing of an empty list.
@@ -151,18 +178,7 @@ pub fn step(isa: Isa, plan: &Plan, update: Update, weights: &mut Weights, g: &mu
             parallel::each(&mut parts(g, &pieces), |_, g| g.iter_mut().for_each(|g| *g *= share));
         }
     }
-    let t = weights.steps as f64;
-    let apart = optimizer == Optimizer::AdamW;
-    let adam = Adam {
-        rate: (f64::from(rate) / (1.0 - f64::from(BETA1).powf(t))) as f32,
-        beta1: BETA1,
-        beta2: BETA2,
-        scale: (1.0 / (1.0 - f64::from(BETA2).powf(t)).sqrt()) as f32,
-        epsilon: 1e-8,
-        decay: if apart { 0.0 } else { decay },
-        shrink: if apart { 1.0 - rate * decay } else { 1.0 },
-    };
-    let share = 1.0 - update.average.min(((1.0 + t) / (10.0 + t)) as f32);
+    let (adam, share) = (update.adam(weights.steps), update.share(weights.steps));
     let (values, first) = (parts(&mut weights.values, &pieces), parts(&mut weights.first, &pieces));
     let (second, average) = (parts(&mut weights.second, &pieces), parts(&mut weights.average, &pieces));
     let mut all: Vec<_> =

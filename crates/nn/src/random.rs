@@ -15,6 +15,11 @@ impl Stream {
         stream
     }
 
+    /// What names it: its numbers follow from this one alone.
+    pub(crate) fn start(&self) -> u64 {
+        self.0
+    }
+
     /// 64 random bits.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -34,8 +34,10 @@ pub struct Task {
     pub x: Layout,
     /// The output.
     pub y: Layout,
-    /// A second input.
+    /// A second input; backward, the gradient of the input, whose values are `x`.
     pub z: Layout,
+    /// Backward: the output's values, whose gradient is `y`.
+    pub o: Layout,
     /// Images.
     pub images: i32,
     /// Pixels of a window.
@@ -64,8 +66,12 @@ pub struct Task {
     pub places: i32,
     /// The first of them in the output.
     pub part: i32,
-    /// A number: a slope, or what is added to a variance.
+    /// Whether a gradient is added to what is there.
+    pub add: i32,
+    /// A number: a slope, a rate, or what is added to a variance.
     pub a: f32,
+    /// The numbers of an optimizer's rule.
+    pub c: [f32; 6],
 }
 
 macro_rules! kernels {
@@ -115,6 +121,62 @@ kernels! {
     Embed "embed",
     /// Outputs without padding.
     Gather "gather",
+    /// Inputs, varied and normalised.
+    Images "images",
+    /// Random zeros.
+    Dropout "dropout",
+    /// Gradient of dropout.
+    DropoutGrad "dropout_grad",
+    /// Gradients of the outputs, with padding.
+    Scatter "scatter",
+    /// Gradient of a convolution's input.
+    ConvGrad "conv_grad",
+    /// Gradient of a convolution's weights, in parts.
+    ConvWeights "conv_weights",
+    /// Gradient of a convolution channel by channel: its input's.
+    DepthwiseGrad "depthwise_grad",
+    /// Its weights', in parts.
+    DepthwiseWeights "depthwise_weights",
+    /// The sum of parts.
+    Collect "collect",
+    /// Sums a channel, in parts.
+    ChannelSums "channel_sums",
+    /// Gradients of biases, scales and shifts from such sums.
+    Settle "settle",
+    /// A batch's mean and variance.
+    Measure "measure",
+    /// A batch norm's share in the gradient.
+    Differentiate "differentiate",
+    /// Gradient of a batch norm's input.
+    ScaleGrad "scale_grad",
+    /// Gradient of a pool's input.
+    PoolGrad "pool_grad",
+    /// Gradient of what was flattened.
+    FlattenGrad "flatten_grad",
+    /// Gradients as they are.
+    CopyGrad "copy_grad",
+    /// Gradient of a function's argument.
+    ActivationGrad "activation_grad",
+    /// Gradient of softmax.
+    SoftmaxGrad "softmax_grad",
+    /// Means and spreads of a layer or group norm.
+    NormMoments "norm_moments",
+    /// Gradient of its input.
+    NormGrad "group_norm_grad",
+    /// Gradient of a tensor among others.
+    ConcatGrad "concat_grad",
+    /// Gradient of a table.
+    EmbedWeights "embed_weights",
+    /// Sums of squares.
+    Squares "squares",
+    /// What a gradient is shortened by.
+    Clip "clip",
+    /// Shortens a gradient.
+    Shrink "shrink",
+    /// A step of gradient descent.
+    Sgd "sgd",
+    /// A step of Adam.
+    Adam "adam",
 }
 
 /// Blocks of a launch, and threads of a block.
@@ -207,6 +269,25 @@ impl Memory {
         self.at
     }
 
+    /// Writes values at its beginning, as many as fit.
+    ///
+    /// # Errors
+    /// `Error::Device`.
+    pub fn put<T: Plain>(&self, values: &[T]) -> Result<(), Error> {
+        let bytes = T::bytes(values);
+        self.card.write(self.at, &bytes[..bytes.len().min(self.bytes)])
+    }
+
+    /// Reads values from its beginning, as many as there are.
+    ///
+    /// # Errors
+    /// `Error::Device`.
+    pub fn get<T: Plain>(&self, values: &mut [T]) -> Result<(), Error> {
+        let bytes = T::bytes_mut(values);
+        let len = bytes.len().min(self.bytes);
+        self.card.read(self.at, &mut bytes[..len])
+    }
+
     /// Its bytes.
     pub fn len(&self) -> usize {
         self.bytes
@@ -236,5 +317,6 @@ pub trait Plain: Copy {
 
 impl Plain for u8 {}
 impl Plain for i32 {}
+impl Plain for u64 {}
 impl Plain for f32 {}
 impl Plain for f64 {}

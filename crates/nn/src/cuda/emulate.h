@@ -3,6 +3,7 @@
 #define EMULATED
 #include <algorithm>
 #include <cmath>
+#include <setjmp.h>
 #include <ucontext.h>
 #include <vector>
 using std::max;
@@ -16,59 +17,76 @@ static Three blockIdx, blockDim, threadIdx;
 #define __shared__ static
 #define KERNEL static void
 
-static ucontext_t scheduler;
+// A fibre begins by its context, and is left and entered again by jumps, which ask nothing of the system.
 struct Fibre {
     ucontext_t context;
+    jmp_buf place;
     std::vector<char> stack;
     Three thread;
-    bool done;
+    bool begun, done;
 };
+static jmp_buf scheduler;
 static Fibre *current;
 
-static void __syncthreads() { swapcontext(&current->context, &scheduler); }
+static void hand_over() {
+    if (_setjmp(current->place) == 0) _longjmp(scheduler, 1);
+}
+
+static void __syncthreads() { hand_over(); }
 
 static void (*body)(void *);
 static void *body_arguments;
+
+// A fibre does its thread of one block after the other.
 static void run_fibre() {
-    body(body_arguments);
-    current->done = true;
-    swapcontext(&current->context, &scheduler);
+    for (;;) {
+        body(body_arguments);
+        current->done = true;
+        hand_over();
+    }
+}
+
+static void enter(Fibre &f) {
+    current = &f;
+    threadIdx = f.thread;
+    if (_setjmp(scheduler) != 0) return;
+    if (current->begun) _longjmp(current->place, 1);
+    current->begun = true;
+    setcontext(&current->context);
 }
 
 // All blocks, one after the other; `barriers` says whether threads of a block wait for each other.
 static void run(const unsigned *grid, const unsigned *block, bool barriers, void (*kernel)(void *), void *arguments) {
     blockDim = {block[0], block[1], block[2]};
+    body = kernel;
+    body_arguments = arguments;
     unsigned count = block[0] * block[1] * block[2];
     std::vector<Fibre> fibres(barriers ? count : 0);
+    auto thread = [&](unsigned i) { return Three{i % block[0], i / block[0] % block[1], i / block[0] / block[1]}; };
+    for (unsigned i = 0; i < fibres.size(); i++) {
+        Fibre &f = fibres[i];
+        f.stack.resize(1 << 14);
+        f.thread = thread(i);
+        f.begun = false;
+        getcontext(&f.context);
+        f.context.uc_stack.ss_sp = f.stack.data();
+        f.context.uc_stack.ss_size = f.stack.size();
+        f.context.uc_link = nullptr;
+        makecontext(&f.context, run_fibre, 0);
+    }
     for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < grid[0]; blockIdx.x++) {
-                for (unsigned i = 0; i < count; i++) {
-                    Three thread = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
-                    if (!barriers) {
-                        threadIdx = thread;
-                        kernel(arguments);
-                        continue;
-                    }
-                    Fibre &f = fibres[i];
-                    f.stack.resize(1 << 14);
-                    f.thread = thread;
-                    f.done = false;
-                    getcontext(&f.context);
-                    f.context.uc_stack.ss_sp = f.stack.data();
-                    f.context.uc_stack.ss_size = f.stack.size();
-                    f.context.uc_link = nullptr;
-                    makecontext(&f.context, run_fibre, 0);
+                for (unsigned i = 0; i < count && !barriers; i++) {
+                    threadIdx = thread(i);
+                    kernel(arguments);
                 }
-                body = kernel;
-                body_arguments = arguments;
+                for (Fibre &f : fibres) f.done = false;
                 for (bool left = barriers; left;) {
                     left = false;
                     for (Fibre &f : fibres) {
                         if (f.done) continue;
-                        current = &f;
-                        threadIdx = f.thread;
-                        swapcontext(&scheduler, &f.context);
+                        enter(f);
                         left |= !f.done;
                     }
                 }

@@ -2,8 +2,9 @@
 //! extension. For the tests alone.
 
 use super::card::{Card, Kernel, Pointers, Shape, Task};
+use super::forecast::PIECE;
 use crate::Error;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,9 @@ fn library() -> &'static libloading::Library {
             std::env::consts::DLL_SUFFIX
         ));
         let mut command = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()));
-        command.args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-ffp-contract=off", "-o"]);
+        command.args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-ffp-contract=off"]);
+        // Jumps between stacks are what the fortified one refuses.
+        command.args(["-U_FORTIFY_SOURCE", "-o"]);
         let done = command.arg(&out).arg(folder.join("emulate.cpp")).status().unwrap();
         assert!(done.success(), "emulate.cpp does not compile");
         // SAFETY: a library of functions, without initialisers of its own.
@@ -34,16 +37,22 @@ fn library() -> &'static libloading::Library {
 /// The CPU as a card; its memory is capped.
 pub struct Emulated {
     taken: RefCell<HashMap<u64, Vec<u64>>>,
+    most: Cell<usize>,
     limit: usize,
 }
 
 impl Emulated {
     pub fn new(limit: usize) -> Emulated {
-        Emulated { taken: RefCell::default(), limit }
+        Emulated { taken: RefCell::default(), most: Cell::default(), limit }
+    }
+
+    /// The most that was taken at once.
+    pub fn most(&self) -> usize {
+        self.most.get()
     }
 
     pub fn used(&self) -> usize {
-        self.taken.borrow().values().map(|m| 8 * m.len()).sum()
+        self.taken.borrow().values().map(|m| (8 * m.len()).next_multiple_of(PIECE)).sum()
     }
 
     /// Panics unless all of it is memory that was taken.
@@ -71,13 +80,14 @@ impl Card for Emulated {
     }
 
     fn take(&self, bytes: usize) -> Result<u64, Error> {
-        if self.used() + bytes > self.limit {
+        if self.used() + bytes.next_multiple_of(PIECE) > self.limit {
             return Err(Error::Memory(format!("no room for {bytes} bytes")));
         }
         // What a real card gives holds anything.
         let memory = vec![0x7fc0_1234_7fc0_1234u64; bytes.div_ceil(8)];
         let at = memory.as_ptr() as u64;
         self.taken.borrow_mut().insert(at, memory);
+        self.most.set(self.most.get().max(self.used()));
         Ok(at)
     }
 

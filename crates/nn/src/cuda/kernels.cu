@@ -1,6 +1,6 @@
-// What a card computes for a network that scores. One source for two readers: nvcc makes kernels.ptx of it (see mod.rs for
-// the command), and the tests compile it for the CPU with emulate.h, which runs the threads of a block one after
-// the other between barriers.
+// What a card computes for a network that scores; for one that is trained, training.cu adds to it. One source for two readers:
+// nvcc makes kernels.ptx of it (see mod.rs for the command), and the tests compile it for the CPU with emulate.h, which runs
+// the threads of a block one after the other between barriers.
 //
 // Values lie as on the CPU (plan/mod.rs): images of rows of pixels of channels, with a halo of zeros where a convolution
 // reads one, and channels padded to whole blocks of 16 whose padding stays zero. All kernels take the same arguments, so that
@@ -16,8 +16,9 @@ struct Grid {
 
 // As `Task` in card.rs.
 struct Task {
-    // The input, the output, and a second input.
-    Grid x, y, z;
+    // The input, the output, and a second input. Backward: the input's values, the output's gradient, the input's gradient,
+    // and the output's values.
+    Grid x, y, z, o;
     int images;
     int kernel[2], stride[2], dilation[2], before[2];
     // Channels of a group that are read and written, blocks of 16 of them, values of a kernel.
@@ -25,7 +26,11 @@ struct Task {
     int relu, kind;
     // Channels that count, and the first of them in the output.
     int places, part;
+    // Whether a gradient is added to what is there.
+    int add;
     float a;
+    // What an optimizer's rule needs.
+    float c[6];
 };
 
 typedef long long Long;
@@ -39,22 +44,25 @@ __device__ Long at(const Grid &g, Long image, int row, int column) {
 
 __device__ Long number() { return (Long)blockIdx.x * blockDim.x + threadIdx.x; }
 
-// A value of the output: its image, row, column and channel.
+// A value of a grid: its image, row, column and channel.
 struct Place {
     Long image;
     int row, column, channel;
 };
 
-__device__ bool place(const Task &t, int channels, Place &p) {
+__device__ bool place_in(const Task &t, const Grid &g, int channels, Place &p) {
     Long i = number();
     p.channel = (int)(i % channels);
     i /= channels;
-    p.column = (int)(i % t.y.width);
-    i /= t.y.width;
-    p.row = (int)(i % t.y.height);
-    p.image = i / t.y.height;
+    p.column = (int)(i % g.width);
+    i /= g.width;
+    p.row = (int)(i % g.height);
+    p.image = i / g.height;
     return p.image < t.images;
 }
+
+// One of the output.
+__device__ bool place(const Task &t, int channels, Place &p) { return place_in(t, t.y, channels, p); }
 
 __device__ float rectify(float v, int relu) { return relu && !(v > 0.0f) ? 0.0f : v; }
 
@@ -291,3 +299,5 @@ KERNEL gather(Task t, float *y, const float *x, const float *, const float *, co
     Long to = ((p.image * t.y.height + p.row) * t.y.width + p.column) * t.places + p.channel;
     y[to] = x[at(t.y, p.image, p.row, p.column) + places[p.channel]];
 }
+
+#include "training.cu"

@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 use std::rc::Rc;
 
 /// Rows of a case: more than a group of the small cards below has.
-const ROWS: usize = 5;
+pub const ROWS: usize = 5;
 
-fn cases() -> Vec<(&'static str, Shape, String)> {
+pub fn cases() -> Vec<(&'static str, Shape, String)> {
     let image = Shape::new(9, 8, 3);
     let list = |layers: &str| format!("[{layers}]");
     let conv = |more: &str| format!(r#"{{"type":"conv2d","filters":20{more}}}"#);
@@ -164,7 +164,7 @@ fn agrees(what: &str, plan: Plan, load: &mut dyn FnMut(&Predictor) -> Box<dyn Lo
     assert!(matches!(loaded.outputs(&network, Inputs::Doubles(&doubles), &mut short), Err(Error::Data(_))));
 }
 
-fn plan(shape: Shape, layers: &str) -> Plan {
+pub fn plan(shape: Shape, layers: &str) -> Plan {
     Plan::new(&Network::from_json(shape, layers, 4).unwrap()).unwrap()
 }
 
@@ -230,7 +230,7 @@ fn the_real_card_agrees_with_the_cpu() {
 
 #[test]
 fn the_compiled_kernels_are_those_of_the_source() {
-    let source = Sha256::digest(include_bytes!("kernels.cu"));
+    let source = Sha256::digest(concat!(include_str!("kernels.cu"), include_str!("training.cu")));
     let source: String = source.iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(PTX.lines().next().unwrap(), format!("// kernels.cu {source}"), "make ptx makes them anew");
     assert!(PTX.contains(".target sm_75"));
