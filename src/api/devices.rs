@@ -24,6 +24,9 @@ fn devices() -> TableIterator<
         name!(batch_sizes, Option<Jsonb>),
         name!(waited, Option<i64>),
         name!(computed, Option<i64>),
+        name!(trainings, Option<i64>),
+        name!(training_memory, Option<i64>),
+        name!(epochs, Option<i64>),
     ),
 > {
     TableIterator::new(state::all().into_iter().map(|found| {
@@ -45,6 +48,9 @@ fn devices() -> TableIterator<
             worker.as_ref().map(|w| Jsonb(w.batch_sizes.clone())),
             of(|w| w.waited),
             of(|w| w.computed),
+            of(|w| w.trainings),
+            of(|w| w.training_memory),
+            of(|w| w.epochs),
         )
     }))
 }

@@ -85,7 +85,7 @@ pub struct Place<'a> {
 /// Only the server's.
 pub fn session_settings() -> Result<Jsonb> {
     let sql = "SELECT pg_catalog.jsonb_object_agg(s, pg_catalog.current_setting(s)) FROM pg_catalog.unnest(
-        '{search_path,TimeZone,DateStyle,IntervalStyle,damson.threads,damson.max_memory,damson.runner,
+        '{search_path,TimeZone,DateStyle,IntervalStyle,damson.device,damson.threads,damson.max_memory,damson.runner,
         damson.checkpoint_interval}'::pg_catalog.text[]) s";
     let row = spi::select(sql, &[])?.one()?;
     row.ok_or_else(|| Error::internal("the session has no settings"))?.get(0)

@@ -15,6 +15,7 @@ use super::{role, settings, spi};
 use engine::Kind;
 use engine::checkpoint::{self, Checkpoint, Seen, Subject};
 use engine::learner::{Cx, Observer};
+use engine::remote::Errand;
 use engine::train::Request;
 use pgrx::PgXactCallbackEvent;
 use pgrx::pg_sys::{self, Oid};
@@ -244,6 +245,10 @@ impl Observer for Watching<'_> {
 
     fn warning(&self, message: &str) {
         self.cx.observer.warning(message);
+    }
+
+    fn errand(&self, training: u64, errand: Errand) -> Option<Vec<u8>> {
+        self.cx.observer.errand(training, errand)
     }
 
     fn keep(&self, last: bool, make: &dyn Fn() -> engine::Result<Checkpoint>) -> engine::Result<()> {

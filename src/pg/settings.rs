@@ -200,7 +200,7 @@ pub fn register() {
     );
     GucRegistry::define_enum_guc(
         c"damson.device",
-        c"Where networks score: auto, cpu, or cuda.",
+        c"Where networks score and are trained: auto, cpu, or cuda.",
         c"auto takes a GPU where the machine has one; cuda warns where none can be had. Both then go on with the CPU.",
         &DEVICE,
         GucContext::Userset,
@@ -218,8 +218,8 @@ pub fn register() {
     );
     GucRegistry::define_int_guc(
         c"damson.device_memory",
-        c"Memory of a device that the models of a database may take.",
-        c"The least recently used models leave first; one that needs more is scored by the CPU.",
+        c"Memory of a device that the models and trainings of a database may take.",
+        c"The least recently used models leave first; what needs more is left to the CPU.",
         &DEVICE_MEMORY,
         1 << 10,
         i32::MAX,
@@ -229,7 +229,7 @@ pub fn register() {
     GucRegistry::define_int_guc(
         c"damson.device_idle",
         c"Seconds without work after which a device is given back and its worker ends.",
-        c"The next network that scores starts another one.",
+        c"The next network that scores or is trained starts another one.",
         &DEVICE_IDLE,
         1,
         86_400,

@@ -4,7 +4,7 @@
 //! read:
 //! 1. the pool is built while all signals are blocked, so that handlers run on the main thread alone;
 //! 2. nothing off the main thread calls the server: the job gets a [`Cx`], no more;
-//! 3. the main thread waits in steps of 10 ms. When the statement is to end it sets the stop flag, waits for the
+//! 3. the main thread waits in steps of 10 ms, and goes on errands to the worker of a device when the job asks for it. When the statement is to end it sets the stop flag, waits for the
 //!    job and its threads, and only then lets the server raise: no thread outlives the statement.
 //!
 //! Meanwhile the main thread shows progress: as notices, and in `application_name` as
@@ -12,13 +12,15 @@
 
 use super::error::{self, Error, Result};
 use super::settings;
+use crate::worker::device::errands::Errands;
 use engine::learner::{Cx, Observer};
+use engine::remote::Errand;
 use pgrx::pg_sys;
 use std::any::Any;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -134,28 +136,38 @@ impl Crew {
     ) -> Result<Finished<T>> {
         let pool = &self.0;
         let stop = AtomicBool::new(false);
-        let watch = Watch::default();
-        let (sender, receiver) = sync_channel(1);
+        let (sender, receiver) = sync_channel(2);
+        let watch = Watch { errands: Mutex::new(Some(sender.clone())), ..Watch::default() };
+        let (over, mut errands) = (Mutex::new(None), Errands::default());
         let outcome = pool.rayon()?.in_place_scope(|scope| {
-            let (stop, watch) = (&stop, &watch);
+            let (stop, watch, over) = (&stop, &watch, &over);
             scope.spawn(move |_| {
                 let cx = Cx { seed, stop, observer: watch };
-                // The main thread waits for exactly one message; it cannot be gone, as the scope outlives this.
-                let _ = sender.send(catch_unwind(AssertUnwindSafe(|| job(&cx))));
+                *lock(over) = Some(catch_unwind(AssertUnwindSafe(|| job(&cx))));
+                // Should the server have raised, nobody listens.
+                let _ = sender.send(Message::Over);
             });
             // Should the server raise from below, the scope still waits for the job, which must therefore stop.
             let _guard = StopOnDrop(stop);
+            let receiver = receiver;
             loop {
                 match receiver.recv_timeout(STEP) {
-                    Ok(outcome) => return Some(outcome),
-                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Ok(Message::Over) | Err(RecvTimeoutError::Disconnected) => return lock(over).take(),
+                    Ok(Message::Errand { training, errand, reply }) => {
+                        // An error from here drops the reply; the job must know before that it is to stop.
+                        let ends = StopOnDrop(stop);
+                        let answer = errands.run(training, errand);
+                        std::mem::forget(ends);
+                        let _ = reply.send(answer);
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                 }
                 if ends_statement() {
                     stop.store(true, Ordering::Relaxed);
-                    let outcome = receiver.recv().ok();
+                    // Errands are dropped unanswered.
+                    while receiver.recv().is_ok_and(|message| !matches!(message, Message::Over)) {}
                     check_for_interrupts();
-                    return outcome;
+                    return lock(over).take();
                 }
                 check_for_interrupts();
                 display.show(watch);
@@ -316,9 +328,18 @@ struct Step {
     what: String,
 }
 
+/// What the job sends to the main thread.
+enum Message {
+    /// For a device.
+    Errand { training: u64, errand: Errand, reply: SyncSender<Option<Vec<u8>>> },
+    /// It has returned.
+    Over,
+}
+
 /// What the job tells, from any of its threads.
 #[derive(Default)]
 struct Watch {
+    errands: Mutex<Option<SyncSender<Message>>>,
     step: Mutex<Option<Step>>,
     metrics: Mutex<Vec<Metric>>,
     warnings: Mutex<Vec<String>>,
@@ -344,6 +365,13 @@ impl Observer for Watch {
 
     fn warning(&self, message: &str) {
         lock(&self.warnings).push(message.to_string());
+    }
+
+    fn errand(&self, training: u64, errand: Errand) -> Option<Vec<u8>> {
+        let (reply, answer) = sync_channel(1);
+        let sender = lock(&self.errands).clone()?;
+        sender.send(Message::Errand { training, errand, reply }).ok()?;
+        answer.recv().ok().flatten()
     }
 }
 

@@ -19,6 +19,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
+use crate::remote::Errand;
 use crate::schema::{Chunk, Schema, Task, Unit};
 use crate::wire;
 use serde::{Serialize, de::DeserializeOwned};
@@ -103,6 +104,11 @@ pub trait Observer: Sync {
     }
     /// Something the user must know although the work goes on, such as non-convergence.
     fn warning(&self, _message: &str) {}
+    /// Has somebody else do a part of a network's training, by its number; the answer, or none where the learner is to do it
+    /// itself, or where it is to stop. May take as long as an epoch.
+    fn errand(&self, _training: u64, _errand: Errand) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// An observer that looks away.

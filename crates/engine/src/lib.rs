@@ -12,7 +12,7 @@
 //! - [`collect`]: rows one at a time, trained on at the end.
 //! - [`artifact`]: a model as bytes; [`scorer`]: a model, loaded to score; [`batch`]: many rows at once; [`metrics`]: how good it is;
 //!   [`explain`]: why it says so.
-//! - [`weights`]: those of networks, for other tools.
+//! - [`weights`]: those of networks, for other tools. [`remote`]: networks trained by another process, which owns a device.
 //! - [`lineage`]: what a training was made of; [`survey`]: the part of it that is found while rows come in.
 //! - [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
@@ -51,6 +51,7 @@ pub mod moment;
 pub mod params;
 pub mod pipeline;
 pub mod prepare;
+pub mod remote;
 pub mod roles;
 pub mod run;
 pub mod schema;

@@ -9,7 +9,7 @@ use crate::data::{Inputs, Normal};
 use crate::kernels::Isa;
 use crate::plan::Plan;
 use crate::score::Predictor;
-use crate::train::{Lanes, Options, Stepper};
+use crate::train::{self, Lanes, Options, Stepper};
 
 /// What runs networks.
 pub trait Device {
@@ -22,6 +22,11 @@ pub trait Device {
     /// # Errors
     /// `Error::Memory` when there is no room, `Error::Device` when the device fails, and is to be given up.
     fn load(&mut self, network: &Predictor) -> Result<Box<dyn Loaded>, Error>;
+    /// Bytes of the device that [`Device::trainer`] takes.
+    ///
+    /// # Errors
+    /// `Error::Data` where the normalisation does not fit the network.
+    fn trainer_bytes(&self, plan: &Plan, normal: &Normal, options: &Options) -> Result<u64, Error>;
     /// Room to train a network there, with rows that `normal` normalises: the weights, what the optimizer remembers, and a
     /// batch with its gradients. Dropping it frees all of that. How much it is is known, and refused, before any of it is
     /// taken.
@@ -60,6 +65,10 @@ impl Device for Software {
 
     fn load(&mut self, network: &Predictor) -> Result<Box<dyn Loaded>, Error> {
         Ok(Box::new(Here(network.bytes() as u64)))
+    }
+
+    fn trainer_bytes(&self, plan: &Plan, _normal: &Normal, options: &Options) -> Result<u64, Error> {
+        Ok(train::memory(plan, options.batch_size, 1))
     }
 
     fn trainer(

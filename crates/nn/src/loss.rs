@@ -1,8 +1,10 @@
 //! Losses of one row and their gradients, as PyTorch defines them: the mean over a row's outputs where there are
 //! several targets.
 
+use serde::{Deserialize, Serialize};
+
 /// What the outputs are trained for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Loss {
     /// Softmax and cross-entropy: one output a class, targets are class numbers.
     CrossEntropy {

@@ -58,6 +58,20 @@ impl Request {
         slot.answer(Outcome::Failed);
     }
 
+    /// Writes an answer; false where it does not fit.
+    ///
+    /// # Safety
+    /// As for `bytes`.
+    pub unsafe fn give(&self, bytes: &[u8]) -> bool {
+        let from = answer_at(self.sent);
+        let fits = bytes.len() <= self.answer && from.saturating_add(bytes.len()) <= self.memory.1;
+        if fits {
+            // SAFETY: the caller's promise, and it fits.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.0.add(from), bytes.len()) };
+        }
+        fits
+    }
+
     /// Whether it is of the size that the network wants.
     pub fn fits(&self, network: &Predictor) -> bool {
         let (values, outputs) = (network.plan().network.input.len(), network.plan().outputs());

@@ -102,6 +102,23 @@ pub fn look<R>(wanted: Wanted, read: impl FnOnce(&Control) -> R) -> Result<R, Tr
     })
 }
 
+/// Lends the way to the worker that the settings ask for, started where there is none. A session maps a worker's segment
+/// once, so this is the link that it may have; whoever has it drops it.
+pub fn lend(wanted: Wanted) -> Result<Link, Trouble> {
+    SESSION.with(|session| {
+        let mut session = session.try_borrow_mut().map_err(|_| Trouble::Starting)?;
+        session.want(wanted);
+        match session.link.take().filter(|link| link.state().is_ok()) {
+            Some(link) => Ok(link),
+            None => match Link::open(wanted.kind, true) {
+                // It was about to end.
+                Err(Trouble::Ended) => Link::open(wanted.kind, true),
+                opened => opened,
+            },
+        }
+    })
+}
+
 /// Why a request came to nothing.
 enum Refusal {
     /// The worker's trouble.

@@ -221,7 +221,7 @@ impl Link {
     ) -> Result<Reply, Trouble> {
         let from = answer_at(sent.len());
         // What goes wrong is told in the place of the answer.
-        let room = from + if verb == Verb::Load { 512 } else { answer.max(512) };
+        let room = from + if verb.uploads() { 512 } else { answer.max(512) };
         self.state()?;
         let slot = self.slot(room)?;
         let Some(memory) = &self.memory else { return Err(Trouble::Ended) };
@@ -255,7 +255,7 @@ impl Link {
         };
         let reply = match slot.outcome() {
             Outcome::Answered => {
-                if verb != Verb::Load {
+                if !verb.uploads() {
                     take(bytes(answer));
                 }
                 Reply::Answered

@@ -1,20 +1,24 @@
 //! The worker of a device, and how sessions reach it. A device (a GPU, its memory, the models in it) belongs to one
 //! background worker a database and kind of device; neither the postmaster nor a session ever touches it.
 //!
-//! - [`segment`]: the memory that they share. [`owner`]: the worker. [`batch`]: requests made one batch.
+//! - [`segment`]: the memory that they share. [`owner`]: the worker. [`batch`]: requests made one batch. [`pupils`]: trainings.
 //! - [`link`]: a session's end: it finds a worker or starts one, asks, and waits. [`client`]: what it asks for a model.
+//!   [`errands`]: what it asks for a training.
 //! - [`state`]: what `damson.devices` shows.
 //!
 //! A worker is connected to no database, so that it holds none, reads no table and has no rights: a session sends the
 //! artifact of a model that it resolved under its own snapshot and rights, and then asks by the artifact's SHA-256,
 //! which the worker has checked. Who does not know an artifact cannot name it.
 //!
-//! Whatever goes wrong, the session computes its rows itself, with a warning, and looks for a worker again later.
+//! The rows of a training come from the session, too. Whatever goes wrong, the session computes its rows or its epochs itself,
+//! with a warning, and looks for a worker again later.
 
 pub mod batch;
 pub mod client;
+pub mod errands;
 pub mod link;
 pub mod owner;
+pub mod pupils;
 pub mod segment;
 pub mod state;
 

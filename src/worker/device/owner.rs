@@ -4,8 +4,11 @@
 //! Requests that come while a batch is computed are the next batch, so a busy device batches by itself. When the last
 //! batch had more requests than wait now, the worker waits for the others, at most `damson.device_latency`: a session
 //! that is alone waits for nobody.
+//!
+//! A training has the device for an epoch at a time; between two steps of it the worker does what else was asked.
 
 use super::batch::{Batch, Request};
+use super::pupils::Pupils;
 use super::segment::{BUSY, Control, FREE, LEFT, Outcome, READY, SIZES, Slot, Stage, Verb, answer_at, now};
 use super::{Kind, damson_device_reload, damson_device_segment, damson_device_signals, damson_device_slots};
 use crate::pg::{settings, work};
@@ -177,6 +180,7 @@ struct Owner<'a> {
     models: HashMap<[u8; 64], Held>,
     mapped: HashMap<usize, Mapped>,
     uploads: HashMap<usize, Upload>,
+    pupils: Pupils,
     pending: Vec<Request>,
     batch: Batch,
     /// Requests of the last batch.
@@ -194,6 +198,7 @@ impl<'a> Owner<'a> {
             models: HashMap::new(),
             mapped: HashMap::new(),
             uploads: HashMap::new(),
+            pupils: Pupils::default(),
             pending: vec![],
             batch: Batch::default(),
             expected: 1,
@@ -209,8 +214,14 @@ impl<'a> Owner<'a> {
         loop {
             attend();
             self.collect();
-            if self.pending.is_empty() {
+            if self.pending.is_empty() && self.pupils.next().is_none() {
                 let idle = settings::device_idle();
+                // A learner may be at something else for long.
+                if !self.pupils.is_empty() {
+                    nap(idle);
+                    last = Instant::now();
+                    continue;
+                }
                 if last.elapsed() >= idle {
                     // From here on sessions start another worker; those that were faster are told.
                     self.control.enter(Stage::Ended);
@@ -221,6 +232,7 @@ impl<'a> Owner<'a> {
             }
             self.linger();
             self.serve();
+            self.teach();
             last = Instant::now();
             if self.broken {
                 warning!("the device failed; its worker ends, and the next one starts anew");
@@ -236,9 +248,10 @@ impl<'a> Owner<'a> {
                 READY if slot.state.compare_exchange(READY, BUSY, AcqRel, Acquire).is_ok() => {
                     self.take(i, slot);
                 }
-                LEFT if self.pending.iter().all(|r| r.slot != i) => {
+                LEFT if self.pending.iter().all(|r| r.slot != i) && self.pupils.leave(i) => {
                     self.mapped.remove(&i);
                     self.uploads.remove(&i);
+                    self.tell();
                     slot.state.store(FREE, Release);
                 }
                 _ => {}
@@ -294,13 +307,17 @@ impl<'a> Owner<'a> {
 
     fn serve(&mut self) {
         let pending = std::mem::take(&mut self.pending);
-        let (pieces, mut blocks): (Vec<Request>, Vec<Request>) =
-            pending.into_iter().partition(|r| r.verb == Verb::Load);
+        let (mut blocks, others): (Vec<Request>, Vec<Request>) =
+            pending.into_iter().partition(|r| matches!(r.verb, Verb::Bytes | Verb::Doubles));
         if !blocks.is_empty() {
             self.expected = blocks.len();
         }
-        for piece in pieces {
-            self.piece(&piece);
+        for request in others {
+            if request.verb == Verb::Load {
+                self.piece(&request);
+            } else {
+                self.attend_pupil(&request);
+            }
         }
         while let Some(first) = blocks.first().copied().filter(|_| !self.broken) {
             let same = |r: &Request| r.key == first.key && r.verb == first.verb;
@@ -391,6 +408,95 @@ impl<'a> Owner<'a> {
         rest
     }
 
+    /// Does what a learner asks; an epoch when its turn comes.
+    fn attend_pupil(&mut self, request: &Request) {
+        // SAFETY: the segment is mapped, and the session waits.
+        let sent = unsafe { request.bytes() };
+        let done = match request.verb {
+            Verb::Order => self.order(request, sent),
+            Verb::Epoch if self.pupils.knows(request) => return self.pupils.wait(*request),
+            Verb::Weights if self.pupils.knows(request) => self.pupils.weights(request, sent),
+            Verb::Fetch if self.pupils.knows(request) => Ok(()),
+            _ => return self.slot(request).answer(Outcome::Unknown),
+        };
+        match done {
+            Ok(()) if request.verb == Verb::Fetch => {
+                self.give(request, self.pupils.fetch(request.slot, request.rows, request.answer));
+            }
+            Ok(()) => self.slot(request).answer(Outcome::Answered),
+            Err(nn::Error::Device(text)) => {
+                log!("{text}");
+                self.broken = true;
+            }
+            Err(e) => self.fail(request, &e.to_string()),
+        }
+    }
+
+    /// Answers with bytes.
+    fn give(&self, request: &Request, bytes: &[u8]) {
+        // SAFETY: as in `fail`.
+        match unsafe { request.give(bytes) } {
+            true => self.slot(request).answer(Outcome::Answered),
+            false => self.fail(request, "an answer does not fit"),
+        }
+    }
+
+    /// Takes a piece of an order; after the last one the training has its place in the device, for which models leave.
+    fn order(&mut self, request: &Request, sent: &[u8]) -> Result<(), nn::Error> {
+        let (limit, others) = (settings::device_memory(), self.pupils.used_beside(request.slot));
+        let Owner { device, models, pupils, .. } = self;
+        let held = |models: &HashMap<[u8; 64], Held>| models.values().map(|m| m.loaded.bytes()).sum::<u64>();
+        let result = pupils.order(request, sent, settings::max_memory(), |plan, normal, options| {
+            let bytes = device.trainer_bytes(plan, normal, options)?;
+            if bytes.saturating_add(others) > limit {
+                return Err(nn::Error::Memory(format!(
+                    "the training takes {bytes} bytes of the device, damson.device_memory is {limit}"
+                )));
+            }
+            while !models.is_empty() && bytes + others + held(models) > limit {
+                drop_oldest(models);
+            }
+            loop {
+                match device.trainer(plan, normal, options) {
+                    Err(nn::Error::Memory(_)) if !models.is_empty() => drop_oldest(models),
+                    made => return Ok((made?, bytes)),
+                }
+            }
+        });
+        self.tell();
+        result
+    }
+
+    /// Computes the epoch whose turn it is.
+    fn teach(&mut self) {
+        let Some((request, mut pupil)) = self.pupils.begin().filter(|_| !self.broken) else { return };
+        let slot = self.slot(&request);
+        let outcome = pupil.epoch(request.rows as u64, &mut || {
+            attend();
+            self.collect();
+            self.serve();
+            match () {
+                () if self.broken => Err(nn::Error::Device("the device failed meanwhile".into())),
+                () if slot.state.load(Acquire) == LEFT => Err(nn::Error::Cancelled),
+                () => Ok(()),
+            }
+        });
+        self.pupils.end(request.slot, pupil);
+        match outcome {
+            Ok(len) => {
+                self.control.epochs.fetch_add(1, Relaxed);
+                self.give(&request, &(len as u64).to_ne_bytes());
+            }
+            Err(nn::Error::Device(text)) => {
+                log!("{text}");
+                self.broken = true;
+            }
+            // Nobody waits any longer.
+            Err(nn::Error::Cancelled) => {}
+            Err(e) => self.fail(&request, &e.to_string()),
+        }
+    }
+
     /// Takes a piece of an artifact; after the last one the model is loaded.
     fn piece(&mut self, request: &Request) {
         if self.models.contains_key(&request.key) {
@@ -445,13 +551,13 @@ impl<'a> Owner<'a> {
                 Ok(loaded) => break loaded,
             }
         };
-        let bytes = loaded.bytes();
-        if bytes > limit {
+        let (bytes, trainings) = (loaded.bytes(), self.pupils.used());
+        if bytes.saturating_add(trainings) > limit {
             return Err(format!(
                 "the model takes {bytes} bytes of the device, damson.device_memory is {limit}"
             ));
         }
-        while self.used() + bytes > limit {
+        while self.used() + trainings + bytes > limit {
             self.evict();
         }
         self.clock += 1;
@@ -466,13 +572,19 @@ impl<'a> Owner<'a> {
 
     /// Drops the model that was used least recently.
     fn evict(&mut self) {
-        let oldest = self.models.iter().min_by_key(|(_, m)| m.used).map(|(key, _)| *key);
-        oldest.map(|key| self.models.remove(&key));
+        drop_oldest(&mut self.models);
         self.tell();
     }
 
     fn tell(&self) {
         self.control.models.store(self.models.len() as u64, Relaxed);
         self.control.used.store(self.used(), Relaxed);
+        self.control.trainings.store(self.pupils.trainings(), Relaxed);
+        self.control.training_used.store(self.pupils.used(), Relaxed);
     }
+}
+
+fn drop_oldest(models: &mut HashMap<[u8; 64], Held>) {
+    let oldest = models.iter().min_by_key(|(_, m)| m.used).map(|(key, _)| *key);
+    oldest.map(|key| models.remove(&key));
 }

@@ -58,11 +58,26 @@ pub enum Verb {
     Doubles = 2,
     /// A piece of an artifact.
     Load = 3,
+    /// A piece of the order of a training.
+    Order = 4,
+    /// A piece of the weights that an epoch starts from.
+    Weights = 5,
+    /// An epoch; the answer is the number of bytes that it gives.
+    Epoch = 6,
+    /// A piece of what it gave.
+    Fetch = 7,
 }
 
 impl Verb {
     fn of(number: u32) -> Option<Verb> {
-        [Verb::Bytes, Verb::Doubles, Verb::Load].into_iter().find(|v| *v as u32 == number)
+        use Verb::{Bytes, Doubles, Epoch, Fetch, Load, Order, Weights};
+        let all = [Bytes, Doubles, Load, Order, Weights, Epoch, Fetch];
+        all.into_iter().find(|v| *v as u32 == number)
+    }
+
+    /// Whether it sends a piece of something, whose bytes in all stand in the place of those of an answer.
+    pub fn uploads(self) -> bool {
+        matches!(self, Verb::Load | Verb::Order | Verb::Weights)
     }
 }
 
@@ -117,16 +132,16 @@ pub struct Slot {
     /// The session's segment.
     pub segment: AtomicU32,
     verb: AtomicU32,
-    /// Rows of a block; where a piece begins, of an artifact.
+    /// Rows of a block; where a piece begins; the number of an epoch.
     pub rows: AtomicU64,
     /// Bytes sent, at the beginning of the session's segment.
     pub sent: AtomicU64,
-    /// Bytes of the answer, from the next whole line of 64 on; of an artifact, its bytes in all.
+    /// Bytes of the answer, from the next whole line of 64 on; of what is sent in pieces, its bytes in all.
     pub answer: AtomicU64,
     outcome: AtomicU32,
     /// When it was asked, in microseconds of the monotonic clock.
     pub asked: AtomicI64,
-    /// The SHA-256 of the model's artifact, as 64 digits.
+    /// The SHA-256 of the model's artifact, as 64 digits; of a training, its number in 64 digits.
     key: UnsafeCell<[u8; 64]>,
 }
 
@@ -226,6 +241,12 @@ pub struct Control {
     pub waited: AtomicU64,
     /// Microseconds that batches took.
     pub computed: AtomicU64,
+    /// Trainings that have their place in the device.
+    pub trainings: AtomicU64,
+    /// Bytes that they take of it.
+    pub training_used: AtomicU64,
+    /// Epochs trained.
+    pub epochs: AtomicU64,
 }
 
 impl Control {

@@ -47,6 +47,12 @@ pub struct Worker {
     pub waited: i64,
     /// Microseconds that batches took.
     pub computed: i64,
+    /// Trainings in it.
+    pub trainings: i64,
+    /// Bytes that these take.
+    pub training_memory: i64,
+    /// Epochs trained.
+    pub epochs: i64,
 }
 
 /// The CPU, and the device that the settings ask for, whose worker is started to look. A GPU that they do not ask for is
@@ -92,6 +98,9 @@ fn serving(kind: Kind, control: &Control) -> Found {
         batch_sizes: sizes(&control.sizes),
         waited: read(&control.waited),
         computed: read(&control.computed),
+        trainings: read(&control.trainings),
+        training_memory: read(&control.training_used),
+        epochs: read(&control.epochs),
     };
     // SAFETY: it was written before the stage became `Ready`.
     let name = unsafe { control.name.read() };

@@ -4,6 +4,7 @@ use super::{RoundMetric, Setting};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::learner::{Cx, Observer};
+use crate::remote::Errand;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -68,5 +69,9 @@ impl Observer for Recorder<'_> {
 
     fn warning(&self, message: &str) {
         self.inner.warning(message);
+    }
+
+    fn errand(&self, training: u64, errand: Errand) -> Option<Vec<u8>> {
+        self.inner.errand(training, errand)
     }
 }

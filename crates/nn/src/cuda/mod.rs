@@ -69,6 +69,10 @@ impl Device for Cuda {
         Ok(Box::new(resident::Resident::new(&self.card, network, ROOM)?))
     }
 
+    fn trainer_bytes(&self, plan: &Plan, normal: &Normal, options: &Options) -> Result<u64, Error> {
+        training::Training::memory(plan, normal, options)
+    }
+
     fn trainer(
         &mut self,
         plan: &Plan,

@@ -17,9 +17,10 @@ use crate::random::Stream;
 use crate::{Error, Stop};
 pub use batch::Batch;
 pub use lanes::{Lanes, memory};
+use serde::{Deserialize, Serialize};
 
 /// How a network is trained.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Options {
     /// What for.
     pub loss: Loss,

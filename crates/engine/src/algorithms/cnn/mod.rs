@@ -14,6 +14,7 @@ mod validation;
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
+use crate::remote::{Away, Subject};
 use crate::schema::{Chunk, Schema, Task};
 pub use model::Model;
 use nn::data::{Inputs, Moments, Normal};
@@ -71,7 +72,9 @@ pub struct Local {
 
 /// What training needs of a shard, from the second round on.
 struct Ready {
-    trainer: Trainer,
+    /// Who computes epochs elsewhere; the trainer is made when one is to be computed here.
+    away: Option<Away>,
+    trainer: Option<Trainer>,
     held_out: Option<HeldOut>,
     targets: Vec<f32>,
     weights: Option<Vec<f32>>,
@@ -179,6 +182,7 @@ impl Local {
         let each = params.targets();
         let rows = (y.len() / each) as u64
             + ready.as_ref().and_then(|r| r.held_out.as_ref()).map_or(0, HeldOut::rows);
+        let mut asks = false;
         let ready = match ready {
             Some(ready) => ready,
             None => {
@@ -186,10 +190,10 @@ impl Local {
                 let take = |stopping| HeldOut::take(params, stopping, held, cx.seed);
                 let held_out = params.stopping.as_ref().map(take).transpose()?;
                 let (mean, spread) = start.target;
-                let options = Options { seed: cx.seed, ..params.options };
+                asks = true;
                 ready.insert(Ready {
-                    trainer: Trainer::new(&params.plan, start.normal.clone(), options)
-                        .with_positive(params.positive.clone()),
+                    away: None,
+                    trainer: None,
                     held_out,
                     targets: y.iter().map(|y| ((y - mean) / spread) as f32).collect(),
                     weights: (!weight.is_empty())
@@ -202,8 +206,26 @@ impl Local {
             Source::Features => Inputs::Numbers(numbers),
         };
         let inputs = Rows { inputs, targets: &ready.targets, weights: ready.weights.as_deref() };
+        let (plan, positive, normal) = (&*params.plan, &params.positive[..], &start.normal);
+        let options = Options { seed: cx.seed, ..params.options };
+        if asks {
+            let subject = Subject { plan, frozen: &params.frozen, options: &options, normal, positive };
+            ready.away = Away::begin(subject, inputs, cx)?;
+        }
         let mut weights = start.weights.clone();
-        let found = ready.trainer.epoch(&mut weights, inputs, start.epoch, nn::Stop(cx.stop))?;
+        let elsewhere = match &ready.away {
+            Some(away) => away.epoch(cx, start.epoch, &mut weights)?,
+            None => None,
+        };
+        let found = match elsewhere {
+            Some(found) => found,
+            None => {
+                ready.away = None;
+                let here = || Trainer::new(plan, normal.clone(), options).with_positive(positive.to_vec());
+                let trainer = ready.trainer.get_or_insert_with(here);
+                trainer.epoch(&mut weights, inputs, start.epoch, nn::Stop(cx.stop))?
+            }
+        };
         let held_out = match &ready.held_out {
             Some(held) => held.measure(params, &weights, &start.normal, start.target, cx)?,
             None => validation::Found::default(),

@@ -152,6 +152,8 @@ pub enum Source {
 pub struct Params {
     pub(super) source: Source,
     pub(super) plan: Arc<Plan>,
+    /// Layers that keep their weights.
+    pub(super) frozen: Vec<String>,
     /// All but the seed, which is the training's.
     pub(super) options: Options,
     /// Classes, or labels, or 0.
@@ -204,7 +206,8 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
             Error::new(Kind::Parameter, message).hint("Leave mixup out, or encode categories otherwise.")
         );
     }
-    let plan = Arc::new(Plan::with_frozen(&network, &names(values.json("freeze")?)?)?);
+    let frozen = names(values.json("freeze")?)?;
+    let plan = Arc::new(Plan::with_frozen(&network, &frozen)?);
     let optimizer = match values.text("optimizer")? {
         "sgd" => {
             Optimizer::Sgd { momentum: values.float("momentum")? as f32, nesterov: values.bool("nesterov")? }
@@ -251,7 +254,7 @@ pub(super) fn read(values: &Values, schema: &Schema) -> Result<Params> {
     };
     let multilabel = schema.task == Task::Multilabel;
     let positive = schema.positive.iter().map(|w| *w as f32).collect();
-    Ok(Params { source, plan, options, classes, multilabel, positive, stopping })
+    Ok(Params { source, plan, frozen, options, classes, multilabel, positive, stopping })
 }
 
 fn loss(values: &Values, task: Task) -> Result<Loss> {
