@@ -12,18 +12,26 @@ check() { if [ "$1" = "$2" ]; then echo "right: $3"; else echo "WRONG: $3: found
 part "Every layer: GPU = CPU"
 "$here/nn_tests" --nocapture the_real_card_agrees_with_the_cpu || failed=1
 
-part "Speed of scoring, and distance from the CPU"
-"$here/gpu_score" | tee "$here/ours.txt" || failed=1
+part "Gradients of every layer, and whole trainings: GPU = CPU"
+"$here/nn_tests" --nocapture the_real_card_trains_as_the_cpu_does || failed=1
 
-part "PyTorch on the same card"
-LD_LIBRARY_PATH=$theirs ${PYTHON:-python3} "$here/torch_score.py" | tee "$here/torch.txt"
-for name in cnn_small resnet9; do
-    ours=$(awk -v n=$name '$1 == n { print $2 }' "$here/ours.txt")
-    while read -r _ kind torch; do
-        [ -n "$ours" ] && awk -v n=$name -v k="$kind" -v a="$ours" -v b="$torch" \
-            'BEGIN { printf "gpu-score-%s-%s: ratio %.2f (goal >= 1.00)\n", n, k, a / b }'
-    done < <(awk -v n=$name '$1 == n' "$here/torch.txt")
+for what in score train; do
+    part "Speed: $what, and distance from the CPU"
+    "$here/gpu_$what" | tee "$here/ours_$what.txt" || failed=1
+
+    part "PyTorch on the same card"
+    LD_LIBRARY_PATH=$theirs ${PYTHON:-python3} "$here/torch_$what.py" | tee "$here/torch_$what.txt"
+    for name in cnn_small resnet9; do
+        ours=$(awk -v n=$name '$1 == n { print $2 }' "$here/ours_$what.txt")
+        while read -r _ kind torch; do
+            [ -n "$ours" ] && awk -v w=$what -v n=$name -v k="$kind" -v a="$ours" -v b="$torch" \
+                'BEGIN { printf "gpu-%s-%s-%s: ratio %.2f (goal >= 1.00)\n", w, n, k, a / b }'
+        done < <(awk -v n=$name '$1 == n' "$here/torch_$what.txt")
+    done
 done
+# 0.1 % of the weights' size, as the tests have it.
+awk '$1 == "cnn_small" || $1 == "resnet9" { if ($3 > 1e-3) { print "WRONG: " $1 " is trained " $3 " from the CPU"; bad = 1 } }
+    END { exit bad }' "$here/ours_train.txt" || failed=1
 
 part "The server"
 # A copy where the server's user, who must not be root, may read it.
@@ -63,6 +71,23 @@ if [ "$state" = ready ]; then
     check "$(sql -c "SET damson.device = cuda" -c "SELECT rows > 0 FROM damson.devices WHERE device = 'cuda'")" t "the GPU scored"
 else
     check "$(grep -c 'no CUDA driver found\|knows no GPU' "$data/warnings")" 1 "one warning, and the CPU serves"
+fi
+
+part "Training in SQL: GPU = CPU"
+train() {
+    sql -c "SET damson.progress = off" -c "SET damson.device = $1" -c "SELECT accuracy FROM (SELECT value AS accuracy FROM damson.train('by_$1',
+        'SELECT image, side FROM pictures', 'side', 'cnn', preprocess => '{\"image\": [32, 32, 1]}', seed => 3,
+        params => '{\"epochs\": 3, \"architecture\": \"resnet9\"}')) t" 2>"$data/warnings"
+}
+trained_by_cpu=$(train cpu)
+trained_by_gpu=$(train cuda)
+echo "accuracy of resnet9: by the CPU $trained_by_cpu, by cuda $trained_by_gpu"
+check "$(awk -v a="$trained_by_gpu" -v b="$trained_by_cpu" 'BEGIN { print (a - b < 0.05 && b - a < 0.05) }')" 1 "the same accuracy"
+if [ "$state" = ready ]; then
+    check "$(grep -c WARNING "$data/warnings")" 0 "no warning"
+    check "$(sql -c "SET damson.device = cuda" -c "SELECT epochs > 0 FROM damson.devices WHERE device = 'cuda'")" t "the GPU trained"
+else
+    check "$(grep -c 'no CUDA driver found' "$data/warnings")" 1 "one warning, and the CPU trains"
 fi
 
 part "32 sessions, a row each"
