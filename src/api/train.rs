@@ -110,6 +110,7 @@ init_model, a model of boosting or cnn that is yours (name, name@alias or name@7
 and params count the rounds that are added; a network begins with its weights. Features, preprocessing and classes are that model''s, its objective must be
 named again; damson.versions shows it as the parent. On the same rows, by the same params and seed, 100 rounds and
 100 more are those of 200 at once.
+Images of a cnn that have no room in damson.max_memory go to a temporary file, from which batches are read: the same model.
 The first version of a model is deployed as production at once, later ones by damson.deploy.
 With wait => false a job trains it in the background, once your transaction has committed: job is its number, all else is
 NULL, and damson.jobs shows what became of it.
@@ -300,7 +301,8 @@ pub(super) fn on_threads(
         Some(columns) => query::read_to_train(source, Wanted::Only(&columns), request)?,
         None => query::read_to_train(source, Wanted::All, request)?,
     };
-    let query::Rows { frame, survey } = rows;
+    // The file of images, if any, lasts until the work is done.
+    let query::Rows { frame, survey, file: _file } = rows;
     let read_seconds = clock.elapsed().as_secs_f64();
     let title = work::Title { verb: "train", object: model };
     let work::Finished { value: trained, warnings, .. } = work::run(title, request.seed, |cx| {

@@ -1,8 +1,9 @@
 //! Columns while rows come in: datums to typed vectors. Callers: [`super::receiver`], [`super::store`].
 
 use super::datum::{ArrayView, TextArray, Value as _};
-use super::error::Error;
+use super::error::{Error, Result};
 use super::memory::LARGE;
+use super::pictures::{Incoming, TempFile};
 use super::reader::{Element, Reader, date, time, uuid, without_padding};
 use super::shim::raw;
 use engine::Kind;
@@ -29,6 +30,8 @@ pub(super) struct Building {
     pub labels: Vec<(u32, u32)>,
     /// Texts whose hashes were asked for.
     pub hashed: usize,
+    /// Its images, where they are decoded as they come.
+    pub images: Option<Incoming>,
 }
 
 /// A staged column.
@@ -58,12 +61,19 @@ impl Staged<'_> {
 
 /// What can be wrong with one value.
 pub(super) enum Fault {
-    Uneven { found: usize, expected: usize },
+    Uneven {
+        found: usize,
+        expected: usize,
+    },
     Empty,
     Infinite,
     NotUtf8,
     TooManyStrings,
     NullLabel,
+    /// The image of this row, from 0, is none.
+    Image(usize, Error),
+    /// Images cannot be kept.
+    Unkept(Error),
 }
 
 impl Fault {
@@ -86,6 +96,11 @@ impl Fault {
                 Error::new(Kind::Null, format!("{at}: the array has a NULL among its labels"))
                     .hint(format!("Leave it out: array_remove({column}, NULL)."))
             }
+            Fault::Image(row, e) => {
+                let message = format!("column \"{column}\": {}", e.message);
+                Error { message, ..e }.detail(format!("Row {} of the source.", row + 1))
+            }
+            Fault::Unkept(e) => e,
             Fault::TooManyStrings => Error::new(Kind::Data, format!("{at}: too many different texts")),
         }
     }
@@ -107,6 +122,11 @@ impl Building {
                 Reader::Vector(element) => return self.push_vector(datum, element),
                 Reader::Bytes => {
                     let data = raw::damson_bytes(datum, &mut len);
+                    if let Some(images) = &mut self.images {
+                        let image = std::slice::from_raw_parts(data.cast(), len);
+                        images.push(image).map_err(|(row, e)| Fault::Image(row, e))?;
+                        return images.settle().map_err(Fault::Unkept).map(|()| 0);
+                    }
                     let Data::Bytes { ends, bytes } = &mut self.column.data else { return Ok(0) };
                     bytes.extend_from_slice(std::slice::from_raw_parts(data.cast(), len));
                     ends.push(bytes.len());
@@ -201,6 +221,9 @@ impl Building {
 
     /// A NULL in a column whose values are not staged; the others are marked when the stage is flushed.
     pub fn push_null(&mut self) {
+        if let Some(images) = &mut self.images {
+            return images.push_missing();
+        }
         match &mut self.column.data {
             Data::Vector { width: 0, .. } => self.unknown += 1,
             Data::Vector { width, values } => values.resize(values.len() + *width, f32::NAN),
@@ -209,21 +232,28 @@ impl Building {
         }
     }
 
-    /// The column, when all rows are in; `stored` has its staged values.
-    pub fn into_column(self, mut stored: Column, rows: usize) -> Column {
+    /// The column, when all rows are in, and the file that it is kept in, if any; `stored` has its staged values.
+    ///
+    /// # Errors
+    /// Those of keeping images.
+    pub fn into_column(mut self, mut stored: Column, rows: usize) -> Result<(Column, Option<TempFile>)> {
+        let mut file = None;
+        if let Some(images) = self.images.take() {
+            (self.column.data, file) = images.finish()?;
+        }
         match (self.column.data, &mut stored.data) {
             (Data::Text(mut own), Data::Text(codes)) | (Data::Labels(mut own), Data::Labels(codes)) => {
                 own.codes = std::mem::take(&mut codes.codes);
                 *codes = own;
             }
-            (own @ (Data::Vector { .. } | Data::Bytes { .. }), stored) => *stored = own,
+            (own @ (Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_)), stored) => *stored = own,
             _ => {}
         }
         if !stored.missing.is_empty() {
             stored.missing.resize(rows, false);
         }
         shrink(&mut stored.data);
-        stored
+        Ok((stored, file))
     }
 
     /// Hashes of the texts that came up since this was last asked.
@@ -260,7 +290,7 @@ pub(super) fn append(column: &mut Column, reader: Reader, staged: Staged) -> std
             v.extend(staged.values::<i64>());
             bad = staged.values::<i64>().position(|t| time(t).is_none());
         }
-        (Data::Vector { .. } | Data::Bytes { .. }, _) => {}
+        (Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_), _) => {}
     }
     bad.map_or(Ok(()), Err)
 }
@@ -274,7 +304,7 @@ pub(super) fn mark(column: &mut Column, at: usize) {
         Data::Time(v) => v[at] = i64::MIN,
         Data::Text(d) | Data::Labels(d) => d.codes[at] = Dictionary::MISSING,
         Data::Vector { .. } => {}
-        Data::I32(_) | Data::I64(_) | Data::Bytes { .. } => {
+        Data::I32(_) | Data::I64(_) | Data::Bytes { .. } | Data::Images(_) => {
             column.missing.resize(at, false);
             column.missing.push(true);
         }
@@ -330,7 +360,7 @@ pub(super) fn make_room(column: &mut Column, rows: usize) {
         Data::I64(v) | Data::Time(v) => reserve(v, rows),
         Data::Bool(v) => reserve(v, rows),
         Data::Text(d) | Data::Labels(d) => reserve(&mut d.codes, rows),
-        Data::Vector { .. } | Data::Bytes { .. } => {}
+        Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_) => {}
     }
 }
 
@@ -348,5 +378,6 @@ fn shrink(data: &mut Data) {
             ends.shrink_to_fit();
             bytes.shrink_to_fit();
         }
+        Data::Images(_) => {}
     }
 }

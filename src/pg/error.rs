@@ -39,6 +39,8 @@ pub enum Code {
     NoSuchRelation,
     /// Something else depends on the object (2BP01).
     Needed,
+    /// A limit that the server's configuration sets (53400).
+    Limit,
 }
 
 impl From<Kind> for Code {
@@ -69,6 +71,7 @@ impl Code {
             Code::DuplicateColumn => ERRCODE_DUPLICATE_COLUMN,
             Code::NoSuchRelation => ERRCODE_UNDEFINED_TABLE,
             Code::Needed => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Code::Limit => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`datum`]: values of variable length, in and out. [`spi`]: SQL from Rust.
 //! - [`query`]: runs a user's query into a frame; `receiver` takes its rows, `store` and `columns`
-//!   keep them, `reader` knows their types.
+//!   keep them, `reader` knows their types; [`pictures`] decodes images, and keeps them in a file where memory has no room.
 //! - [`reads`]: which columns a query reads, and where they go.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features. [`batching`]: many rows at once,
 //!   by a node in the plan.
@@ -34,6 +34,7 @@ pub mod folding;
 pub mod guard;
 mod memory;
 pub mod monitoring;
+pub mod pictures;
 pub mod planner;
 pub mod protection;
 pub mod query;

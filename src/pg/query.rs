@@ -8,12 +8,14 @@
 
 use super::datum;
 use super::error::{Code, Error, Result};
-use super::reader::feature_reader;
+use super::pictures::{Incoming, TempFile};
+use super::reader::{Reader, feature_reader, reader};
 use super::receiver::Receiver;
 use super::role::{ReadOnly, Settings};
 use super::shim::{self, Attribute};
 use engine::Kind;
 use engine::frame::{Frame, unknown_column};
+use engine::pictures::Decoder;
 use engine::survey::Survey;
 use engine::train::Request;
 use pgrx::pg_sys::{self, DestReceiver, TupleDesc};
@@ -36,6 +38,8 @@ pub struct Rows {
     pub frame: Frame,
     /// What was found out about them meanwhile.
     pub survey: Survey,
+    /// Where their images are, where memory has no room for them: to be dropped when the rows were, on the main thread.
+    pub file: Option<TempFile>,
 }
 
 /// Reads a source. `limit` is the bytes that the frame may take.
@@ -48,12 +52,29 @@ pub fn read(source: &str, wanted: Wanted, limit: u64) -> Result<Frame> {
     Ok(read_surveyed(source, wanted, limit, None)?.frame)
 }
 
-/// Reads a source for a training, and finds out meanwhile what is recorded of its rows, where a thread has the time.
+/// Reads a source for a training, and finds out meanwhile what is recorded of its rows, where a thread has the time. Images
+/// that a network learns from are decoded, and lie in a file where `damson.max_memory` leaves them no room.
 ///
 /// # Errors
 /// As `read`.
 pub fn read_to_train(source: &str, wanted: Wanted, request: &Request) -> Result<Rows> {
-    read_surveyed(source, wanted, request.max_memory, Some(request))
+    let mut rows = read_surveyed(source, wanted, request.max_memory, Some(request))?;
+    if let Some(pictures) = engine::train::overflow(&mut rows.frame, request)? {
+        rows.file = Some(TempFile::of(pictures)?);
+    }
+    Ok(rows)
+}
+
+/// Takes the images of a source, where a request learns from them: its only column of bytes without another role.
+fn images(request: &Request, picked: &[&SourceColumn], expected: usize) -> Result<Option<(usize, Incoming)>> {
+    let mut found = None;
+    for column in picked.iter().filter(|c| !request.roles().any(|r| *r == c.name)) {
+        if reader(column)? == Reader::Bytes && found.replace(column.position).is_some() {
+            return Ok(None);
+        }
+    }
+    let Some(position) = found else { return Ok(None) };
+    Ok(Decoder::new(request, expected)?.map(|decoder| (position, Incoming::new(decoder))))
 }
 
 fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Request>) -> Result<Rows> {
@@ -67,7 +88,8 @@ fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Requ
             picked.iter().filter(target).try_for_each(|c| feature_reader(c).map(|_| ()))?;
         }
         let survey = request.map(|r| Survey::new(r, picked.iter().map(|c| c.name.as_str())));
-        let receiver = receiver.insert(Receiver::new(desc, &picked, expected, limit, survey)?);
+        let images = request.map_or(Ok(None), |r| images(r, &picked, expected))?;
+        let receiver = receiver.insert(Receiver::new(desc, &picked, expected, limit, survey, images)?);
         Ok(receiver.destination())
     })?;
     let receiver = receiver.ok_or_else(|| Error::internal("a query ran without a receiver"))?;

@@ -9,6 +9,7 @@
 
 use super::columns::{Building, Fault};
 use super::error::{Error, Result};
+use super::pictures::Incoming;
 use super::query::{Rows, SourceColumn};
 use super::reader::{Reader, reader};
 use super::settings;
@@ -63,7 +64,7 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// For the columns of a query whose rows are described by `desc`, about `expected` of them. A survey looks at them
-    /// where a second thread has the time.
+    /// where a second thread has the time. `images` takes those of the column at that position of the source.
     ///
     /// # Errors
     /// `Kind::Type` for a column whose type is not supported.
@@ -73,6 +74,7 @@ impl Receiver {
         expected: usize,
         limit: u64,
         survey: Option<Survey>,
+        mut images: Option<(usize, Incoming)>,
     ) -> Result<Box<Receiver>> {
         let readers: Vec<Reader> = columns.iter().map(|c| reader(c)).collect::<Result<_>>()?;
         let stored = stored_offsets(desc, columns, &readers);
@@ -89,6 +91,7 @@ impl Receiver {
                 unknown: 0,
                 labels: vec![],
                 hashed: 0,
+                images: images.take_if(|i| i.0 == column.position).map(|i| i.1),
             });
         }
         let stride = stored.as_ref().map_or(stride, |s| s.length);
@@ -149,16 +152,18 @@ impl Receiver {
         }
         let rows = self.rows;
         let (stored, survey) = store.into_parts();
-        let mut columns = Vec::with_capacity(self.columns.len());
+        let (mut columns, mut file) = (Vec::with_capacity(self.columns.len()), None);
         for (b, stored) in std::mem::take(&mut self.columns).into_iter().zip(stored) {
             if b.unknown > 0 {
                 let message =
                     format!("column \"{}\" is NULL in all rows, so its length is unknown", b.column.name);
                 return Err(Error::new(Kind::Data, message).hint("Leave the column out."));
             }
-            columns.push(b.into_column(stored, rows));
+            let (column, kept) = b.into_column(stored, rows)?;
+            columns.push(column);
+            file = kept.or(file);
         }
-        Ok(Rows { frame: Frame { columns, rows }, survey })
+        Ok(Rows { frame: Frame { columns, rows }, survey, file })
     }
 
     /// SAFETY: `row` points to a stored row that is staged as it is.
@@ -209,7 +214,8 @@ impl Receiver {
     /// After each block of rows.
     fn check(&mut self) {
         let rows = self.rows + self.stage.rows;
-        let held = rows as u64 * self.row_bytes + self.other_bytes;
+        let images: u64 = self.columns.iter().filter_map(|b| b.images.as_ref()).map(Incoming::bytes).sum();
+        let held = rows as u64 * self.row_bytes + self.other_bytes + images;
         if held > self.limit && self.error.is_none() {
             let mib = self.limit >> 20;
             let message = format!("{rows} rows of the source take more than the {mib} MiB that they may");

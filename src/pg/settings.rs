@@ -89,7 +89,7 @@ pub fn register() {
     GucRegistry::define_int_guc(
         c"damson.max_memory",
         c"Memory that one training or evaluation may take, its rows included.",
-        c"A statement that would need more fails with SQLSTATE 53200 before it takes it.",
+        c"A statement that would need more fails with SQLSTATE 53200 before it takes it. Images that a network learns from go to a temporary file where they have no room.",
         &MAX_MEMORY,
         1 << 10,
         i32::MAX,

@@ -18,11 +18,13 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/tablespace.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/fd.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -34,6 +36,13 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
+#if PG_VERSION_NUM >= 140000
+#include "utils/wait_event.h"
+#else
+#include "pgstat.h"
+#endif
+
+#include <unistd.h>
 
 /* The bytes of a bytea. They live as long as the datum, or as the current memory context. */
 const char *damson_bytes(Datum d, size_t *len);
@@ -495,4 +504,62 @@ damson_timestamp(const char *utf8, size_t len)
 {
 	return DatumGetTimestamp(DirectFunctionCall3(timestamp_in, CStringGetDatum(damson_cstring(utf8, len)),
 												 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/*
+ * A temporary file of the server's, which counts by temp_file_limit, lies where temp_tablespaces says, and goes with its
+ * resource owner, or when the server recovers from a crash.
+ */
+int			damson_file(void);
+/* Writes from an offset on; raises what the system says. */
+void		damson_file_write(int file, const char *bytes, size_t len, int64 at);
+/* Another descriptor of it, for threads, which may not call the server; less than 0 where none is to be had. */
+int			damson_file_descriptor(int file);
+void		damson_file_close(int file);
+
+int
+damson_file(void)
+{
+	PrepareTempTablespaces();
+	return OpenTemporaryFile(false);
+}
+
+void
+damson_file_write(int file, const char *bytes, size_t len, int64 at)
+{
+	while (len > 0)
+	{
+		int			some = (int) Min(len, (size_t) 1 << 26);
+		int			done;
+
+		errno = 0;
+		done = (int) FileWrite(file, (char *) bytes, some, at, WAIT_EVENT_BUFFILE_WRITE);
+		if (done <= 0)
+		{
+			/* A disk that takes nothing and says nothing is full. */
+			if (errno == 0)
+				errno = ENOSPC;
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not write images to a temporary file: %m")));
+		}
+		bytes += done;
+		at += done;
+		len -= done;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+int
+damson_file_descriptor(int file)
+{
+	int			raw = FileGetRawDesc(file);
+
+	return raw < 0 ? raw : dup(raw);
+}
+
+void
+damson_file_close(int file)
+{
+	FileClose(file);
 }

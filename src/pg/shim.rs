@@ -75,6 +75,10 @@ guarded! {
     fn damson_sql_fits(stamp: *const c_char) -> c_int;
     fn damson_is_ours(function: Oid) -> bool;
     fn damson_reads(query: *mut Query, reads: *mut *mut Read) -> c_int;
+    fn damson_file() -> c_int;
+    fn damson_file_write(file: c_int, bytes: *const c_char, len: usize, at: i64) -> ();
+    fn damson_file_descriptor(file: c_int) -> c_int;
+    fn damson_file_close(file: c_int) -> ();
     fn damson_row_at(table: Oid, block: u32, offset: u16, out: *mut c_char, room: usize) -> usize;
 }
 

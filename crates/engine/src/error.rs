@@ -83,7 +83,7 @@ impl From<nn::Error> for Error {
             nn::Error::Data(_) => Kind::Data,
             nn::Error::Corrupt(_) => Kind::Corrupt,
             nn::Error::Memory(_) => Kind::Memory,
-            nn::Error::Device(_) => Kind::Internal,
+            nn::Error::Device(_) | nn::Error::Read(_) => Kind::Internal,
         };
         Error::new(kind, e.to_string())
     }

@@ -303,7 +303,7 @@ fn grid(column: &Column, rows: &[u32], points: usize) -> Result<Vec<u32>> {
             value @ (Value::Text(_) | Value::Bool(_)) => {
                 texts.entry(shown(value)).or_insert((0, *row)).0 += 1
             }
-            Value::Vector(_) | Value::Bytes(_) => {
+            Value::Vector(_) | Value::Bytes(_) | Value::Picture(_) => {
                 return Err(Error::new(Kind::Type, format!("column \"{name}\" is no single value")));
             }
         }

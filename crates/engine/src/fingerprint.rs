@@ -57,6 +57,11 @@ fn texts(column: &Column) -> Vec<u64> {
     }
 }
 
+/// The hash of a byte string, as a column's digest needs it.
+pub(crate) fn bytes_hash(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
 /// The hash of a text, as a column's digest needs it.
 pub fn text_hash(text: &str) -> u64 {
     xxh3_64(text.as_bytes())
@@ -160,7 +165,8 @@ fn value_bits(value: Value) -> u64 {
         Value::Number(x) => number_bits(x),
         Value::Bool(b) => number_bits(f64::from(b)),
         Value::Time(t) => mix(t as u64),
-        Value::Bytes(b) => xxh3_64(b),
+        Value::Bytes(b) => bytes_hash(b),
+        Value::Picture(p) => p.hash(),
         Value::Text(t) => xxh3_64(t.as_bytes()),
         Value::Vector(v) => v
             .iter()

@@ -2,7 +2,9 @@
 //! encoded blocks of it ([`crate::prepare`]), never a second copy.
 
 use crate::error::{Error, Kind, Result};
+use crate::pictures::{Picture, Pictures};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The values of a column. All columns of a frame have as many rows.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub enum Data {
         /// All rows, one after another.
         bytes: Vec<u8>,
     },
+    /// Images of one shape, decoded; which are missing is in `Column::missing`.
+    Images(Arc<Pictures>),
 }
 
 /// The kind of a column's values: what must agree between training and scoring.
@@ -108,7 +112,7 @@ pub struct Column {
     pub name: String,
     /// Its values.
     pub data: Data,
-    /// For `I32`, `I64` and `Bytes`: which rows are missing; empty where none is. Unused by the other kinds.
+    /// For `I32`, `I64`, `Bytes` and `Images`: which rows are missing; empty where none is. Unused by the other kinds.
     pub missing: Vec<bool>,
 }
 
@@ -124,6 +128,7 @@ impl Column {
             Data::Text(v) | Data::Labels(v) => v.codes.len(),
             Data::Vector { width, values } => values.len().checked_div(*width).unwrap_or(0),
             Data::Bytes { ends, .. } => ends.len(),
+            Data::Images(pictures) => pictures.len(),
         }
     }
 
@@ -141,7 +146,7 @@ impl Column {
             Data::Labels(_) => ColumnKind::Labels,
             Data::Time(_) => ColumnKind::Time,
             Data::Vector { width, .. } => ColumnKind::Vector { width: *width },
-            Data::Bytes { .. } => ColumnKind::Bytes,
+            Data::Bytes { .. } | Data::Images(_) => ColumnKind::Bytes,
         }
     }
 
@@ -163,6 +168,7 @@ impl Column {
             Data::Bytes { ends, bytes } => {
                 Value::Bytes(&bytes[if i == 0 { 0 } else { ends[i - 1] }..ends[i]])
             }
+            Data::Images(pictures) => Value::Picture(pictures.at(i)),
         }
     }
 }
@@ -184,6 +190,8 @@ pub enum Value<'a> {
     Vector(&'a [f32]),
     /// A byte string.
     Bytes(&'a [u8]),
+    /// A decoded image.
+    Picture(Picture<'a>),
 }
 
 impl Value<'_> {
@@ -234,6 +242,7 @@ impl Frame {
                     }
                     Data::Vector { values, .. } => values.len() * 4,
                     Data::Bytes { ends, bytes } => ends.len() * 8 + bytes.len(),
+                    Data::Images(pictures) => pictures.bytes() as usize,
                 }
         };
         self.columns.iter().map(column).sum::<usize>() as u64

@@ -173,8 +173,12 @@ pub trait Learner: Send + Sync + 'static {
 
     /// Checks what the declarations alone cannot: parameters against each other and against the data's shape.
     fn params(values: &Values, schema: &Schema) -> Result<Self::Params>;
-    /// An estimate of the bytes that training takes beyond the rows themselves.
+    /// An estimate of the bytes that training takes beyond the rows themselves, and beyond a copy of their images.
     fn memory(params: &Self::Params, schema: &Schema) -> u64;
+    /// The same by what they are for, where that helps to take less.
+    fn memory_parts(params: &Self::Params, schema: &Schema) -> Vec<(&'static str, u64)> {
+        vec![("the training", Self::memory(params, schema))]
+    }
     /// The first state.
     fn init(params: &Self::Params, schema: &Schema, cx: &Cx) -> Result<Self::State>;
     /// The first state of a training that goes on from a model, which is valid for the schema.
@@ -339,8 +343,12 @@ pub struct Coefficient {
 pub trait Algorithm: Send + Sync {
     /// What it says of itself.
     fn info(&self) -> &'static Info;
-    /// Bytes that training would take beyond the rows.
-    fn memory(&self, params: &Values, schema: &Schema) -> Result<u64>;
+    /// Bytes that training would take beyond the rows, by what they are for.
+    fn memory_parts(&self, params: &Values, schema: &Schema) -> Result<Vec<(&'static str, u64)>>;
+    /// All of them.
+    fn memory(&self, params: &Values, schema: &Schema) -> Result<u64> {
+        Ok(self.memory_parts(params, schema)?.iter().map(|part| part.1).sum())
+    }
     /// Whether a training can go on from a model.
     fn resumes(&self) -> bool;
     /// Where checkpoints are kept: the parameters that may be others when a training goes on from one.
@@ -454,8 +462,8 @@ impl<L: Learner> Algorithm for Erased<L> {
         &L::INFO
     }
 
-    fn memory(&self, params: &Values, schema: &Schema) -> Result<u64> {
-        Ok(L::memory(&L::params(params, schema)?, schema))
+    fn memory_parts(&self, params: &Values, schema: &Schema) -> Result<Vec<(&'static str, u64)>> {
+        Ok(L::memory_parts(&L::params(params, schema)?, schema))
     }
 
     fn resumes(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Damson's engine: learners, frames, metrics and artifacts. It knows no Postgres.
 //!
 //! - [`learner`]: the contract of every algorithm; [`algorithms`]: the algorithms and their list.
-//! - [`frame`]: a table in memory.
+//! - [`frame`]: a table in memory. [`pictures`]: its images, in memory or outside of it.
 //! - [`run`]: trains on threads. [`schema`]: what learners are given.
 //! - [`train`]: from a frame to an artifact; [`target`], [`roles`], [`split`], [`prepare`],
 //!   [`fingerprint`] are its steps; [`labels`]: sets of labels as a target.
@@ -49,6 +49,7 @@ pub mod lineage;
 pub mod metrics;
 pub mod moment;
 pub mod params;
+pub mod pictures;
 pub mod pipeline;
 pub mod prepare;
 pub mod remote;

@@ -9,7 +9,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::learner::Cx;
 use crate::wire;
-use nn::data::{Inputs, Normal};
+use nn::data::{Feed, Inputs, Normal};
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::Plan;
@@ -175,10 +175,10 @@ impl Away {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let away = Away { number: NUMBERS.fetch_add(1, Ordering::Relaxed) };
         let Subject { plan, frozen, options, normal, positive } = subject;
-        let bytes = match rows.inputs {
-            Inputs::Bytes(v) => v.len(),
-            Inputs::Numbers(v) => 4 * v.len(),
-            Inputs::Doubles(_) => return Ok(None),
+        let (bytes, are_bytes) = match rows.inputs {
+            Feed::Here(Inputs::Bytes(_)) | Feed::Kept { .. } => (rows.inputs.len(), true),
+            Feed::Here(Inputs::Numbers(v)) => (4 * v.len(), false),
+            Feed::Here(Inputs::Doubles(_)) => return Ok(None),
         };
         let head = wire::encode(&Order {
             input: plan.network.input,
@@ -189,7 +189,7 @@ impl Away {
             positive: positive.to_vec(),
             targets: rows.targets.len(),
             weights: rows.weights.map(<[f32]>::len),
-            inputs: (rows.inputs.len(), matches!(rows.inputs, Inputs::Bytes(_))),
+            inputs: (rows.inputs.len(), are_bytes),
         })?;
         let len = 8 + head.len() + 4 * (rows.targets.len() + rows.weights.map_or(0, <[f32]>::len)) + bytes;
         if away.ask(cx, Errand::Offer(len))?.is_none() {
@@ -202,9 +202,19 @@ impl Away {
             && cutter.floats(rows.targets)?
             && cutter.floats(rows.weights.unwrap_or_default())?
             && match rows.inputs {
-                Inputs::Bytes(v) => cutter.write(v)?,
-                Inputs::Numbers(v) => cutter.floats(v)?,
-                Inputs::Doubles(_) => false,
+                Feed::Here(Inputs::Bytes(v)) => cutter.write(v)?,
+                Feed::Here(Inputs::Numbers(v)) => cutter.floats(v)?,
+                Feed::Here(Inputs::Doubles(_)) => false,
+                Feed::Kept { images, rows } => {
+                    let mut space = vec![];
+                    let mut all = rows.iter();
+                    loop {
+                        let Some(row) = all.next() else { break true };
+                        if !cutter.write(images.image(*row, &mut space)?)? {
+                            break false;
+                        }
+                    }
+                }
             }
             && cutter.flush()?;
         Ok(taken.then_some(away))
@@ -366,6 +376,7 @@ impl Course {
             Some(at) => Inputs::Bytes(&self.order[at..]),
             None => Inputs::Numbers(&self.numbers),
         };
+        let inputs = inputs.into();
         let rows = Rows { inputs, targets: &self.targets, weights: self.weights.as_deref() };
         // Who stops it does so by `between`.
         let go = std::sync::atomic::AtomicBool::new(false);

@@ -115,6 +115,7 @@ impl Table {
             weight: &self.weight[one(self.weight.len())],
             offset: &self.offset[one(self.offset.len())],
             group: &self.group[one(self.group.len())],
+            kept: None,
         }
     }
 

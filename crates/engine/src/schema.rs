@@ -1,6 +1,8 @@
 //! What a learner knows of the data before it sees a row, and the blocks of rows it then gets.
 
+use crate::pictures::{Kept, Pictures};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The kind of question a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +183,8 @@ pub struct Chunk<'a> {
     pub offset: &'a [f64],
     /// Groups.
     pub group: &'a [u64],
+    /// Where the rows' images stay, for a learner that comes back for single ones and then needs no copy of its own.
+    pub kept: Option<Kept<'a>>,
 }
 
 impl<'a> Chunk<'a> {
@@ -225,13 +229,21 @@ pub struct Buffer {
     pub offset: Vec<f64>,
     /// As `Chunk::group`.
     pub group: Vec<u64>,
+    /// As `Chunk::kept`.
+    kept: Option<(Arc<Pictures>, Vec<u32>)>,
 }
 
 impl Buffer {
     /// The block, to lend.
     pub fn chunk(&self) -> Chunk<'_> {
-        let Buffer { rows, first, x, images, y, weight, offset, group } = self;
-        Chunk { rows: *rows, first: *first, x, images, y, weight, offset, group }
+        let Buffer { rows, first, x, images, y, weight, offset, group, kept } = self;
+        let kept = kept.as_ref().map(|(pictures, rows)| Kept { pictures, rows });
+        Chunk { rows: *rows, first: *first, x, images, y, weight, offset, group, kept }
+    }
+
+    /// Says where the images of the block's rows stay.
+    pub(crate) fn keep(&mut self, pictures: &Arc<Pictures>, rows: &[u32]) {
+        self.kept = Some((pictures.clone(), rows.to_vec()));
     }
 
     /// Empties it; the next rows are numbered from `first`.
@@ -244,5 +256,6 @@ impl Buffer {
         self.weight.clear();
         self.offset.clear();
         self.group.clear();
+        self.kept = None;
     }
 }

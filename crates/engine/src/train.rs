@@ -3,9 +3,12 @@
 //! read target → hold rows out → learn preprocessing on the training rows → fit → measure → pack. With folds, the
 //! same on each fold first; then the model is fitted on all rows.
 
+mod forecast;
 mod recorder;
 mod setting;
 
+pub(crate) use forecast::Forecast;
+pub use forecast::overflow;
 pub(crate) use setting::{Fitted, Recipe, Setting, TimeValues, check_memory, pick, some_rows};
 
 use self::recorder::Recorder;

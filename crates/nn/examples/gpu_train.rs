@@ -54,7 +54,7 @@ impl Data {
     ) -> Result<(), Error> {
         let go = AtomicBool::new(false);
         let inputs = Inputs::Bytes(&self.images[..n * self.size]);
-        let rows = Rows { inputs, targets: &self.labels[..n], weights: None };
+        let rows = Rows { inputs: inputs.into(), targets: &self.labels[..n], weights: None };
         epochs.into_iter().try_for_each(|epoch| trainer.epoch(weights, rows, epoch, Stop(&go)).map(|_| ()))
     }
 }

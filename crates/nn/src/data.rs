@@ -1,5 +1,6 @@
 //! What a network is fed: images of bytes or numbers, normalised by channel with measured means and spreads.
 
+use crate::Error;
 use crate::augment::Change;
 use crate::plan::Grid;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,74 @@ impl Inputs<'_> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Images of bytes that somebody else keeps, such as in a file. Many threads read them at once.
+pub trait Images: std::fmt::Debug + Send + Sync {
+    /// Bytes of each.
+    fn size(&self) -> usize;
+
+    /// An image by its number: lent, or read into `space`.
+    ///
+    /// # Errors
+    /// `Error::Read` where it cannot be had.
+    fn image<'a>(&'a self, number: u32, space: &'a mut Vec<u8>) -> Result<&'a [u8], Error>;
+
+    /// Says which images will be asked for soon, so that they can be read ahead.
+    fn expect(&self, numbers: &mut dyn Iterator<Item = u32>);
+}
+
+/// Where the inputs of a training come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Feed<'a> {
+    /// Memory.
+    Here(Inputs<'a>),
+    /// Whoever keeps the images.
+    Kept {
+        /// All that are kept.
+        images: &'a dyn Images,
+        /// The number of the image of each row.
+        rows: &'a [u32],
+    },
+}
+
+impl<'a> From<Inputs<'a>> for Feed<'a> {
+    fn from(inputs: Inputs<'a>) -> Feed<'a> {
+        Feed::Here(inputs)
+    }
+}
+
+impl Feed<'_> {
+    /// Values in all.
+    pub fn len(&self) -> usize {
+        match self {
+            Feed::Here(inputs) => inputs.len(),
+            Feed::Kept { images, rows } => rows.len() * images.size(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The inputs that a row is among, and its number there; read into `space` where somebody else keeps them.
+    ///
+    /// # Errors
+    /// Those of [`Images::image`].
+    pub fn of<'s>(&'s self, row: u32, space: &'s mut Vec<u8>) -> Result<(Inputs<'s>, usize), Error> {
+        match self {
+            Feed::Here(inputs) => Ok((*inputs, row as usize)),
+            Feed::Kept { images, rows } => Ok((Inputs::Bytes(images.image(rows[row as usize], space)?), 0)),
+        }
+    }
+
+    /// Says which rows are taken next.
+    pub fn expect(&self, next: &[u32]) {
+        if let Feed::Kept { images, rows } = self {
+            images.expect(&mut next.iter().map(|row| rows[*row as usize]));
+        }
     }
 }
 

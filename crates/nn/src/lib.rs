@@ -52,6 +52,9 @@ pub enum Error {
     /// A device that is not there, or that failed.
     #[error("{0}")]
     Device(String),
+    /// Inputs that could not be read where they are kept.
+    #[error("{0}")]
+    Read(String),
 }
 
 /// The caller's wish to stop; asked at least once a row of an image.

@@ -25,6 +25,13 @@ pub struct Predictor {
     work: Mutex<Vec<(Workspace, Scratch)>>,
 }
 
+/// Bytes that a predictor takes on so many threads, with its weights.
+pub fn memory(plan: &Plan, threads: usize) -> u64 {
+    let memory = Memory::new(plan, false);
+    let work = memory.image() * pass::group(&memory) + Scratch::len(plan, false);
+    4 * (plan.weights + pass::prepared_len(plan, false) + work * threads.max(1)) as u64
+}
+
 impl Predictor {
     /// Of these weights.
     ///

@@ -60,7 +60,7 @@ fn a_network_of_labels_has_pytorchs_gradients() {
     let mut trainer = Trainer::new(&plan, normal_of(Inputs::Numbers(&inputs), shape.channels), options)
         .with_positive(numbers(&file, "given/weight"));
     let mut after = Weights::new(start.clone(), PLAIN, false);
-    let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &targets, weights: None };
+    let rows = Rows { inputs: Inputs::Numbers(&inputs).into(), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);
     let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();
     near(&[(found.loss / found.weight) as f32], &numbers(&file, "network/loss"), 0.0, "loss");

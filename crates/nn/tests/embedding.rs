@@ -43,7 +43,7 @@ fn embeddings_agree_with_pytorch() {
     let options = one_step(Loss::CrossEntropy { smoothing: 0.0 }, targets.len());
     let mut trainer = Trainer::new(&plan, normal, options);
     let mut after = Weights::new(start.clone(), PLAIN, false);
-    let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &targets, weights: None };
+    let rows = Rows { inputs: Inputs::Numbers(&inputs).into(), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);
     let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();
     near(&[(found.loss / found.weight) as f32], &numbers(&file, "loss"), 0.01, "loss");
@@ -74,7 +74,7 @@ fn gradients_agree_with_finite_differences() {
             options,
         );
         let mut after = Weights::new(values.to_vec(), PLAIN, false);
-        let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &[0.0, 3.0, 1.0], weights: None };
+        let rows = Rows { inputs: Inputs::Numbers(&inputs).into(), targets: &[0.0, 3.0, 1.0], weights: None };
         let stop = AtomicBool::new(false);
         let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();
         (found.loss / 3.0, values.iter().zip(&after.values).map(|(a, b)| a - b).collect::<Vec<f32>>())

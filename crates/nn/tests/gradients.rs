@@ -40,7 +40,7 @@ impl Case {
         let normal = normal_of(Inputs::Numbers(&self.inputs), channels);
         let mut trainer = Trainer::with_isa(&self.plan, normal, options, self.isa);
         let mut weights = Weights::new(values.to_vec(), PLAIN, false);
-        let inputs = Inputs::Numbers(&self.inputs);
+        let inputs = Inputs::Numbers(&self.inputs).into();
         let rows = Rows { inputs, targets: &self.targets, weights: self.weights.as_deref() };
         let stop = AtomicBool::new(false);
         let found = trainer.epoch(&mut weights, rows, 0, Stop(&stop)).unwrap();

@@ -35,7 +35,7 @@ fn step(bias: bool, frozen: &[String], isa: Isa, threads: usize) -> (Plan, Weigh
         Options { learning_rate: 0.1, seed: 3, ..one_step(Loss::CrossEntropy { smoothing: 0.0 }, rows) };
     let mut trainer = Trainer::with_isa(&plan, normal_of(Inputs::Bytes(&images), 3), options, isa);
     let mut weights = Weights::new(weights::first(&plan, 1), PLAIN, false);
-    let data = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
+    let data = Rows { inputs: Inputs::Bytes(&images).into(), targets: &targets, weights: None };
     let stop = AtomicBool::new(false);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| trainer.epoch(&mut weights, data, 0, Stop(&stop)).unwrap());

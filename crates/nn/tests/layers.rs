@@ -148,7 +148,7 @@ fn layers_agree_with_pytorch() {
         let options = one_step(Loss::CrossEntropy { smoothing: 0.1 }, targets.len());
         let mut trainer = Trainer::new(&plan, normal, options);
         let mut after = Weights::new(start.clone(), PLAIN, false);
-        let rows = Rows { inputs: Inputs::Numbers(&inputs), targets: &targets, weights: None };
+        let rows = Rows { inputs: Inputs::Numbers(&inputs).into(), targets: &targets, weights: None };
         let stop = AtomicBool::new(false);
         let found = trainer.epoch(&mut after, rows, 0, Stop(&stop)).unwrap();
         near(&[(found.loss / found.weight) as f32], &numbers(&file, &format!("{name}/loss")), 0.01, name);

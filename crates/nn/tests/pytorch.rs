@@ -70,7 +70,7 @@ impl Recorded {
         };
         let mut trainer = Trainer::new(&self.plan, self.normal.clone(), options);
         let mut weights = Weights::new(self.weights("start"), optimizer, false);
-        let rows = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
+        let rows = Rows { inputs: Inputs::Bytes(&images).into(), targets: &targets, weights: None };
         let stop = AtomicBool::new(false);
         let losses = (0..steps).map(|epoch| {
             let found = trainer.epoch(&mut weights, rows, epoch, Stop(&stop)).unwrap();

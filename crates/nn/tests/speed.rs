@@ -62,7 +62,7 @@ fn images_a_second() {
                 };
                 let mut trainer = Trainer::with_isa(&plan, Normal::new(&moments, 3), options, isa);
                 let mut weights = Weights::new(weights::first(&plan, 1), options.optimizer, false);
-                let data = Rows { inputs: Inputs::Bytes(&images), targets: &targets, weights: None };
+                let data = Rows { inputs: Inputs::Bytes(&images).into(), targets: &targets, weights: None };
                 let stop = AtomicBool::new(false);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut best = (f64::MAX, f64::MAX);

@@ -96,7 +96,7 @@ fn read(column: &Column, shape: Option<Shape>, small: Option<&Known>, cx: &Cx) -
             found.add(Some("true"), counts[1]);
             Distribution::Categories(found)
         }
-        Data::Bytes { .. } => {
+        Data::Bytes { .. } | Data::Images(_) => {
             let missing = column.missing.iter().filter(|m| **m).count() as u64;
             Distribution::Opaque { rows: column.len() as u64 - missing, missing }
         }

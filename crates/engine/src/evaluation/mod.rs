@@ -229,7 +229,10 @@ pub fn keys(frame: &Frame, name: &str) -> Result<Vec<Option<String>>> {
 
 /// A value to tell rows apart by; none where it is missing.
 fn label(column: &Column, i: usize) -> Result<Option<String>> {
-    if matches!(column.data, Data::Time(_) | Data::Labels(_) | Data::Vector { .. } | Data::Bytes { .. }) {
+    if matches!(
+        column.data,
+        Data::Time(_) | Data::Labels(_) | Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_)
+    ) {
         let message =
             format!("column \"{}\" is no text, boolean or number to tell rows apart by", column.name);
         return Err(Error::new(Kind::Type, message).hint("Cast it to text in the source."));

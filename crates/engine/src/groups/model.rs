@@ -351,6 +351,7 @@ fn part<'a>(chunk: &Chunk<'a>, range: &std::ops::Range<usize>) -> Chunk<'a> {
         weight: &[],
         offset: &chunk.offset[offset],
         group: &[],
+        kept: None,
     }
 }
 

@@ -48,7 +48,7 @@ impl ColumnFacts {
                 ColumnFacts { mean: None, std: None, ..found }
             }
             Data::Text(d) | Data::Labels(d) => facts.texts(d),
-            Data::Bytes { .. } => {
+            Data::Bytes { .. } | Data::Images(_) => {
                 let missing = (0..column.len()).filter(|i| column.value(*i) == Value::Missing).count();
                 ColumnFacts { missing: Some(missing as u64), ..facts }
             }

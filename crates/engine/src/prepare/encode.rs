@@ -171,7 +171,7 @@ fn found_name(value: &Value) -> &'static str {
         Value::Text(_) => "text",
         Value::Time(_) => "a date or timestamp",
         Value::Vector(_) => "an array",
-        Value::Bytes(_) => "bytea",
+        Value::Bytes(_) | Value::Picture(_) => "bytea",
     }
 }
 
@@ -512,6 +512,7 @@ impl Encoder {
             (Encoder::Image { shape, channels_first }, Value::Bytes(b)) => {
                 super::image::decode(b, *shape, *channels_first, image).map_err(Fault::Image)
             }
+            (Encoder::Image { shape, .. }, Value::Picture(p)) => p.copy(*shape, image).map_err(Fault::Image),
             (Encoder::Image { .. }, Value::Missing) => {
                 Err(Fault::Image(Error::new(Kind::Null, "the image is NULL")))
             }

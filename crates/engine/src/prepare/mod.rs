@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::labels::LabelSets;
 use crate::learner::{Cx, Input};
+use crate::pictures::Pictures;
 use crate::run::{Rows, edge};
 use crate::schema::{Buffer, Feature, ImageShape, Schema, Task, Unit};
 use encode::{Encoder, UNKNOWN};
@@ -21,6 +22,7 @@ use options::Options;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 use summary::{Moments, Summary, TargetColumns, fold, number};
 
 /// More features than this are refused: they come from a mistake, such as one-hot encoding of an identifier.
@@ -159,6 +161,14 @@ impl Prepared {
     pub fn image(&self) -> Option<ImageShape> {
         self.encoders.iter().find_map(|e| match e {
             Encoder::Image { shape, .. } => Some(*shape),
+            _ => None,
+        })
+    }
+
+    /// The shape of the images, where there are any, and whether raw ones have their channels first.
+    pub(crate) fn raw_images(&self) -> Option<(ImageShape, bool)> {
+        self.encoders.iter().find_map(|e| match e {
+            Encoder::Image { shape, channels_first } => Some((*shape, *channels_first)),
             _ => None,
         })
     }
@@ -344,6 +354,19 @@ impl<'a> FrameRows<'a> {
         self.replaced = None;
     }
 
+    /// Images that stay where they are, to be come back for.
+    fn kept(&self) -> Option<&Arc<Pictures>> {
+        let (column, encoder) = self.columns.first().zip(self.prepared.encoders.first())?;
+        match (&self.frame.columns[*column].data, encoder) {
+            (Data::Images(pictures), Encoder::Image { shape, .. })
+                if pictures.shape() == *shape && self.replaced.is_none() =>
+            {
+                Some(pictures)
+            }
+            _ => None,
+        }
+    }
+
     /// Encodes all columns of plain numbers into `x`, tile by tile; false where one of them holds what its encoder
     /// refuses, to be found by `read_column`.
     fn read_numbers(&self, rows: &[u32], x: &mut [f64]) -> bool {
@@ -440,6 +463,9 @@ impl Rows for FrameRows<'_> {
         into.rows = rows.len();
         into.x.resize(rows.len() * self.prepared.width(), 0.0);
         into.images.resize(rows.len() * self.prepared.image().map_or(0, |s| s.bytes()), 0);
+        if let Some(pictures) = self.kept() {
+            into.keep(pictures, rows);
+        }
         let done = self.read_numbers(rows, &mut into.x);
         for input in 0..self.columns.len() {
             let other = match &self.replaced {

@@ -224,8 +224,9 @@ impl Summary {
                     levels.insert(t.to_string(), Level { rows: 1, target: vec![] });
                 }
             },
+            (Summary::Images(shape @ None), Value::Picture(p)) => *shape = Some(p.shape()),
             (Summary::Images(shape @ None), Value::Bytes(b)) => *shape = super::image::shape(b)?,
-            (Summary::Images(_), Value::Bytes(_) | Value::Missing) => {}
+            (Summary::Images(_), Value::Bytes(_) | Value::Picture(_) | Value::Missing) => {}
             _ => return Err(Error::new(Kind::Type, "value is not of the column's type")),
         }
         Ok(())
@@ -270,6 +271,7 @@ impl Summary {
                     levels.entry(text.clone()).or_default().merge(&count);
                 }
             }
+            (Summary::Images(shape), Data::Images(pictures)) => *shape = Some(pictures.shape()),
             (Summary::Images(shape), Data::Bytes { .. }) => {
                 for i in rows.iter().map(at) {
                     if let Value::Bytes(bytes) = column.value(i) {

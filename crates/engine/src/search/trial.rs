@@ -263,7 +263,11 @@ impl<'a> Bench<'a> {
                 schemas.entry(shape).or_insert(found)
             }
         };
-        Ok(schema.as_ref().and_then(|s| recipe.algorithm.memory(&recipe.params, s).ok()))
+        let bytes = |s: &Schema| {
+            let images = s.rows * s.image.map_or(0, |i| i.bytes());
+            Some(recipe.algorithm.memory(&recipe.params, s).ok()? + images as u64)
+        };
+        Ok(schema.as_ref().and_then(bytes))
     }
 
     fn recipe(&self, candidate: &Candidate) -> Result<Recipe> {

@@ -1,6 +1,6 @@
 //! The rows of a training with their roles, and what a recipe makes of them: dealing, preparing, fitting, scoring.
 
-use super::Request;
+use super::{Forecast, Request};
 use crate::algorithms;
 use crate::decision::{Decision, Plan};
 use crate::drift::Baseline;
@@ -291,8 +291,7 @@ impl<'a> Setting<'a> {
         let mut schema = prepared.schema(self.target.task, classes, rows.len());
         let positive = self.positive_weight(rows)?;
         schema.positive = positive.clone().unwrap_or_default();
-        let needed = self.bytes() + recipe.algorithm.memory(&recipe.params, &schema)?;
-        check_memory(needed, self.request.max_memory)?;
+        Forecast::of(self, recipe, &schema)?.check(self.request.max_memory)?;
         let together;
         let rows = if self.target.task == Task::Ranking {
             // The rows of a query must reach a learner together.

@@ -6,7 +6,7 @@ use super::body::{Body, signed};
 use super::card::{Card, Kernel, Memory, Plain, Pointers, Shape, Task};
 use super::forecast;
 use crate::augment::Change;
-use crate::data::{Inputs, Normal};
+use crate::data::{Feed, Inputs, Normal};
 use crate::optimizer::{self, Optimizer, Update, Weights};
 use crate::pass;
 use crate::plan::{Conv, Op, Over, Plan, Route};
@@ -231,25 +231,28 @@ impl Training {
             let [down, across, top, bottom, left, right] = sides;
             [i32::from(c.flip), down, across, top, bottom, left, right, 0]
         };
-        let row = |row: u32, sent: &mut Vec<u8>| {
-            let these = row as usize * input.len()..(row as usize + 1) * input.len();
-            match batch.rows.inputs {
+        let mut space = vec![];
+        let mut row = |row: u32, sent: &mut Vec<u8>| {
+            let (inputs, at) = batch.rows.inputs.of(row, &mut space)?;
+            let these = at * input.len()..(at + 1) * input.len();
+            match inputs {
                 Inputs::Bytes(v) => sent.extend_from_slice(&v[these]),
                 Inputs::Doubles(v) => sent.extend_from_slice(Plain::bytes(&v[these])),
                 Inputs::Numbers(v) => sent.extend_from_slice(Plain::bytes(&v[these])),
             }
+            Ok::<(), Error>(())
         };
         let mut partners = vec![];
         for (i, image) in batch.images.iter().enumerate() {
             let varied = batch.variation(input, i);
-            row(*image, &mut here.sent);
+            row(*image, &mut here.sent)?;
             here.changes.extend(numbers(&varied.own));
             here.shares.push(varied.share);
             partners.push(varied.partner);
         }
         if self.mixes {
             for (partner, change) in partners {
-                row(partner, &mut here.sent);
+                row(partner, &mut here.sent)?;
                 here.changes.extend(numbers(&change));
             }
         }
@@ -257,9 +260,9 @@ impl Training {
         self.changes.put(&here.changes)?;
         self.shares.put(&here.shares)?;
         let kind = match batch.rows.inputs {
-            Inputs::Bytes(_) => 0,
-            Inputs::Doubles(_) => 1,
-            Inputs::Numbers(_) => 2,
+            Feed::Here(Inputs::Bytes(_)) | Feed::Kept { .. } => 0,
+            Feed::Here(Inputs::Doubles(_)) => 1,
+            Feed::Here(Inputs::Numbers(_)) => 2,
         };
         let grid = &self.plan.tensors[0].value;
         let (images, places) = (n as i32, input.channels as i32);

@@ -92,7 +92,7 @@ impl Case {
             true => Inputs::Numbers(&self.inputs),
             false => Inputs::Bytes(&bytes),
         };
-        let rows = Rows { inputs, targets: &self.targets, weights: Some(&self.weights) };
+        let rows = Rows { inputs: inputs.into(), targets: &self.targets, weights: Some(&self.weights) };
         trainer.epoch(weights, rows, epoch, Stop(&go))
     }
 
@@ -417,7 +417,7 @@ fn stops_between_steps_when_it_is_asked_to() {
     let case = whole(&networks()[1].1);
     let mut there = case.there(&card);
     let bytes: Vec<u8> = case.inputs.iter().map(|x| *x as u8).collect();
-    let rows = Rows { inputs: Inputs::Bytes(&bytes), targets: &case.targets, weights: None };
+    let rows = Rows { inputs: Inputs::Bytes(&bytes).into(), targets: &case.targets, weights: None };
     let stop = AtomicBool::new(false);
     let (mut weights, mut steps) = (case.start.clone(), 0);
     let mut between = || {

@@ -8,6 +8,7 @@
 //! all threads compute together.
 
 use super::{Batch, Found, Stepper};
+use crate::augment::Change;
 use crate::buffer::Buffer;
 use crate::data::{self, Normal};
 use crate::kernels::{self, BLOCK, Isa, Rows as Pixels, Window};
@@ -417,17 +418,21 @@ impl Step<'_> {
     fn fill(&self, work: &mut Workspace, group: &[u32], first: usize) -> Result<(), Error> {
         let (input, inputs) = (self.plan.network.input, self.batch.rows.inputs);
         let grid = self.plan.tensors[0].value;
-        let mut other = vec![];
+        let (mut other, mut space) = (vec![], vec![]);
         for (i, row) in group.iter().enumerate() {
             self.stop.check()?;
             let image = work.input(self.plan, i);
+            let mut write = |row: u32, change: Change, out: &mut [f32]| {
+                let (inputs, index) = inputs.of(row, &mut space)?;
+                data::fill(inputs, index, input.channels, self.normal, &grid, change, out);
+                Ok::<(), Error>(())
+            };
             let varied = self.batch.variation(input, first + i);
-            data::fill(inputs, *row as usize, input.channels, self.normal, &grid, varied.own, image);
+            write(*row, varied.own, image)?;
             if varied.share < 1.0 {
-                let (partner, change) = varied.partner;
+                let ((partner, change), share) = (varied.partner, varied.share);
                 other.resize(grid.size(), 0.0);
-                let (row, share) = (partner as usize, varied.share);
-                data::fill(inputs, row, input.channels, self.normal, &grid, change, &mut other);
+                write(partner, change, &mut other)?;
                 for (x, y) in image.iter_mut().zip(&other) {
                     *x = share * *x + (1.0 - share) * y;
                 }

@@ -8,7 +8,7 @@ mod batch;
 mod lanes;
 
 use crate::augment::Augment;
-use crate::data::{Inputs, Normal};
+use crate::data::{Feed, Normal};
 use crate::kernels::Isa;
 pub use crate::loss::Loss;
 use crate::optimizer::{Optimizer, Schedule, Update, Weights};
@@ -50,7 +50,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     /// Their inputs.
-    pub inputs: Inputs<'a>,
+    pub inputs: Feed<'a>,
     /// Their targets, as many a row as the loss takes: a class number, or values.
     pub targets: &'a [f32],
     /// Their weights, 1 on average; none where all are 1.
@@ -196,6 +196,9 @@ impl<S: Stepper> Trainer<S> {
         for (b, images) in order.chunks(o.batch_size).enumerate() {
             stop.check()?;
             between()?;
+            if let Some(next) = order.chunks(o.batch_size).nth(b + 1) {
+                rows.inputs.expect(next);
+            }
             let done = (epoch as f64 + b as f64 / batches as f64) / o.epochs.max(1) as f64;
             let update = Update {
                 optimizer: o.optimizer,

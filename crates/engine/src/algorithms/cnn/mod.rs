@@ -4,6 +4,7 @@
 //! every shard trains from the state's weights on its own rows, and the mean of the shards' weights, by rows, is
 //! the next state (local SGD, Stich 2019). With one shard that is plain mini-batch training, exactly.
 
+mod images;
 mod layer;
 mod model;
 mod params;
@@ -15,10 +16,12 @@ use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
 use crate::remote::{Away, Subject};
+use crate::run::block_rows;
 use crate::schema::{Chunk, Schema, Task};
+use images::Images;
 pub use model::Model;
 use nn::data::{Inputs, Moments, Normal};
-use nn::optimizer::Weights;
+use nn::optimizer::{Optimizer, Weights};
 use nn::train::{Found, Options, Rows, Trainer};
 pub use params::Params;
 use params::Source;
@@ -59,10 +62,10 @@ pub struct Start {
     watch: Watch,
 }
 
-/// A shard's rows, copied once: images as bytes, numbers as f32.
+/// A shard's rows: images as bytes, copied where nobody keeps them; numbers as f32.
 #[derive(Default)]
 pub struct Local {
-    images: Vec<u8>,
+    images: Images,
     numbers: Vec<f32>,
     y: Vec<f64>,
     weight: Vec<f64>,
@@ -169,7 +172,7 @@ impl Merge for Partial {
 impl Local {
     fn take(&mut self, params: &Params, chunk: &Chunk) {
         match params.source {
-            Source::Images => self.images.extend_from_slice(chunk.images),
+            Source::Images => self.images.take(chunk),
             Source::Features => self.numbers.extend(chunk.x.iter().map(|x| *x as f32)),
         }
         self.y.extend_from_slice(chunk.y);
@@ -202,8 +205,8 @@ impl Local {
             }
         };
         let inputs = match params.source {
-            Source::Images => Inputs::Bytes(images),
-            Source::Features => Inputs::Numbers(numbers),
+            Source::Images => images.feed(),
+            Source::Features => Inputs::Numbers(numbers).into(),
         };
         let inputs = Rows { inputs, targets: &ready.targets, weights: ready.weights.as_deref() };
         let (plan, positive, normal) = (&*params.plan, &params.positive[..], &start.normal);
@@ -258,19 +261,37 @@ impl Learner for Cnn {
     }
 
     fn memory(params: &Params, schema: &Schema) -> u64 {
+        Cnn::memory_parts(params, schema).iter().map(|part| part.1).sum()
+    }
+
+    fn memory_parts(params: &Params, schema: &Schema) -> Vec<(&'static str, u64)> {
         let row = match params.source {
-            Source::Images => params.plan.network.input.len(),
+            // The number of its image.
+            Source::Images => 4,
             Source::Features => 4 * params.plan.network.input.len(),
         };
         // Targets and a weight, as they come and as the network takes them, and the order.
         let rows = schema.rows as u64 * (row + 12 * schema.targets() + 16) as u64;
-        // Weights and moments: in the state, in training, and in f64 in two partials; those of the best epoch, and those
-        // that score what is held out.
-        let best = if params.stopping.is_some() { 3 * 4 } else { 0 };
-        let weights = params.plan.weights as u64 * (3 * (4 + 4 + 16) + best);
+        let block = schema.rows.min(block_rows(schema)) as u64;
+        let input = schema.width() * 8 + schema.image.map_or(0, |i| i.bytes()) + schema.targets() * 8 + 8;
         // Not the pool's size: asking for it outside of one would start one.
         let threads = std::thread::available_parallelism().map_or(16, |n| n.get().min(16));
-        rows + weights + nn::train::memory(&params.plan, params.options.batch_size, threads)
+        let (plan, options) = (&params.plan, &params.options);
+        let vectors = 2
+            + u64::from(!matches!(options.optimizer, Optimizer::Sgd { .. }))
+            + u64::from(options.average > 0.0);
+        // In the state, in training, and in f64 between them.
+        let mut weights = plan.weights as u64 * vectors * (4 + 4 + 8);
+        if params.stopping.is_some() {
+            // Those of the best epoch, and those that score what is held out.
+            weights += plan.weights as u64 * 2 * 4 + nn::score::memory(plan, threads);
+        }
+        vec![
+            ("rows as the network takes them", rows),
+            ("a block of them as it is read", block * input as u64),
+            ("weights and what is kept of them", weights),
+            ("a batch on its way", nn::train::memory(plan, options.batch_size, threads)),
+        ]
     }
 
     fn init(_params: &Params, _schema: &Schema, _cx: &Cx) -> Result<State> {

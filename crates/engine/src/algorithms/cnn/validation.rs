@@ -2,7 +2,8 @@
 //! `MLPRegressor`. The score of an epoch is the share of right answers (of whole sets of labels), or R²; a training ends when more than
 //! `n_iter_no_change` epochs in a row did not beat the best one by `tol`, and gives the weights of the best.
 
-use super::params::Params;
+use super::images::Images;
+use super::params::{Params, Source};
 use crate::error::{Error, Result};
 use crate::learner::Cx;
 use crate::split::Split;
@@ -27,7 +28,7 @@ pub struct Stopping {
 
 /// Rows that a shard holds out, as it holds the others.
 pub struct HeldOut {
-    images: Vec<u8>,
+    images: Images,
     numbers: Vec<f32>,
     /// As many a row as the loss takes.
     y: Vec<f64>,
@@ -37,7 +38,7 @@ pub struct HeldOut {
 
 /// What a shard trains on; its held-out rows are taken out of it.
 pub struct Held<'a> {
-    pub images: &'a mut Vec<u8>,
+    pub images: &'a mut Images,
     pub numbers: &'a mut Vec<f32>,
     pub y: &'a mut Vec<f64>,
     pub weight: &'a mut Vec<f64>,
@@ -72,7 +73,7 @@ pub struct Watch {
 }
 
 /// Takes the rows at `held` (sorted) out of `values`, `each` values a row.
-fn part<T: Copy>(values: &mut Vec<T>, held: &[u32], each: usize) -> Vec<T> {
+pub(super) fn part<T: Copy>(values: &mut Vec<T>, held: &[u32], each: usize) -> Vec<T> {
     if values.is_empty() || each == 0 {
         return vec![];
     }
@@ -108,7 +109,7 @@ impl HeldOut {
         let parts = split.apply(y.len() / targets, classes, None, seed ^ 0x7a11_da7e)?;
         let each = params.plan.network.input.len();
         Ok(HeldOut {
-            images: part(images, &parts.test, each),
+            images: images.split_off(&parts.test, each),
             numbers: part(numbers, &parts.test, each),
             y: part(y, &parts.test, targets),
             weight: part(weight, &parts.test, 1),
@@ -136,12 +137,14 @@ impl HeldOut {
         let each = params.plan.network.input.len();
         for (i, scores) in scores.chunks_mut(BLOCK * outputs).enumerate() {
             cx.check()?;
-            let at = i * BLOCK * each..(i * BLOCK + scores.len() / outputs) * each;
-            let inputs = match self.images.is_empty() {
-                true => Inputs::Numbers(&self.numbers[at]),
-                false => Inputs::Bytes(&self.images[at]),
-            };
-            predictor.outputs(inputs, scores)?;
+            let rows = i * BLOCK..i * BLOCK + scores.len() / outputs;
+            match params.source {
+                Source::Images => self.images.score(rows, &predictor, scores)?,
+                Source::Features => {
+                    let numbers = &self.numbers[rows.start * each..rows.end * each];
+                    predictor.outputs(Inputs::Numbers(numbers), scores)?;
+                }
+            }
         }
         let mut found = Found::default();
         let targets = self.y.chunks_exact(self.targets.max(1));
