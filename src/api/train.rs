@@ -18,6 +18,7 @@ use engine::init_model::InitModel;
 use engine::learner::{Cx, Observer};
 use engine::schema::Task;
 use engine::split::Split;
+use engine::stream::Source;
 use engine::train::{Request, Trained};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -297,24 +298,41 @@ pub(super) fn on_threads(
 ) -> Result<Learnt> {
     let clock = Instant::now();
     let reading = Reading::of(source)?;
-    let rows = match wanted(request) {
-        Some(columns) => query::read_to_train(source, Wanted::Only(&columns), request)?,
-        None => query::read_to_train(source, Wanted::All, request)?,
-    };
-    // The file of images, if any, lasts until the work is done.
-    let query::Rows { frame, survey, file: _file } = rows;
-    let read_seconds = clock.elapsed().as_secs_f64();
-    let title = work::Title { verb: "train", object: model };
-    let work::Finished { value: trained, warnings, .. } = work::run(title, request.seed, |cx| {
-        if let Some(known) = known {
-            check_task(model, known, engine::train::task(&frame, request)?)?;
+    let wanted = wanted(request);
+    let mut repeatable = reading.repeatable;
+    loop {
+        let wanted = wanted.as_ref().map_or(Wanted::All, |columns| Wanted::Only(columns));
+        let rows = query::read_to_train(source, wanted, request, repeatable)?;
+        // The file of images, if any, lasts until the work is done.
+        let query::Rows { frame, survey, file: _file, again } = rows;
+        let read_seconds = clock.elapsed().as_secs_f64();
+        let title = work::Title { verb: "train", object: model };
+        let found = work::run_with_main(title, request.seed, |cx, main| {
+            if let Some(known) = known {
+                check_task(model, known, engine::train::task(&frame, request)?)?;
+            }
+            if let Some(again) = &again {
+                again.read_by(main);
+            }
+            let source = again.as_ref().map(|again| again as &dyn Source);
+            match keeper {
+                Some(keeper) => {
+                    keeper.watch(cx, |cx| engine::train::train_over(frame, &survey, source, request, cx))
+                }
+                None => engine::train::train_over(frame, &survey, source, request, cx),
+            }
+        });
+        match found {
+            Err(e) if repeatable && again.is_some_and(|again| again.given_up()) => {
+                error::warn(&format!("{}; its rows are held now", e.message));
+                repeatable = false;
+            }
+            found => {
+                let work::Finished { value: trained, warnings, .. } = found?;
+                return Ok(Learnt { trained, warnings, read_seconds, reading, runner: Runner::Threads });
+            }
         }
-        match keeper {
-            Some(keeper) => keeper.watch(cx, |cx| engine::train::train_surveyed(frame, &survey, request, cx)),
-            None => engine::train::train_surveyed(frame, &survey, request, cx),
-        }
-    })?;
-    Ok(Learnt { trained, warnings, read_seconds, reading, runner: Runner::Threads })
+    }
 }
 
 /// Trains by rounds of an aggregate over the source.

@@ -290,7 +290,7 @@ pub(super) fn append(column: &mut Column, reader: Reader, staged: Staged) -> std
             v.extend(staged.values::<i64>());
             bad = staged.values::<i64>().position(|t| time(t).is_none());
         }
-        (Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_), _) => {}
+        (Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_) | Data::Away { .. }, _) => {}
     }
     bad.map_or(Ok(()), Err)
 }
@@ -303,7 +303,7 @@ pub(super) fn mark(column: &mut Column, at: usize) {
         Data::Bool(v) => v[at] = 2,
         Data::Time(v) => v[at] = i64::MIN,
         Data::Text(d) | Data::Labels(d) => d.codes[at] = Dictionary::MISSING,
-        Data::Vector { .. } => {}
+        Data::Vector { .. } | Data::Away { .. } => {}
         Data::I32(_) | Data::I64(_) | Data::Bytes { .. } | Data::Images(_) => {
             column.missing.resize(at, false);
             column.missing.push(true);
@@ -360,7 +360,7 @@ pub(super) fn make_room(column: &mut Column, rows: usize) {
         Data::I64(v) | Data::Time(v) => reserve(v, rows),
         Data::Bool(v) => reserve(v, rows),
         Data::Text(d) | Data::Labels(d) => reserve(&mut d.codes, rows),
-        Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_) => {}
+        Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_) | Data::Away { .. } => {}
     }
 }
 
@@ -378,6 +378,6 @@ fn shrink(data: &mut Data) {
             ends.shrink_to_fit();
             bytes.shrink_to_fit();
         }
-        Data::Images(_) => {}
+        Data::Images(_) | Data::Away { .. } => {}
     }
 }

@@ -6,6 +6,7 @@
 //! - [`reads`]: which columns a query reads, and where they go.
 //! - [`scoring`]: the functions that score, once a row; `bind` gives them the features. [`batching`]: many rows at once,
 //!   by a node in the plan.
+//! - [`again`]: rows read again for columns that a training does not hold.
 //! - [`evaluation`]: rows with true answers, scored.
 //! - [`monitoring`]: what a monitor does when it runs.
 //! - [`folding`]: the aggregate that trains where the rows lie; `record` keeps the columns of row values.
@@ -19,6 +20,7 @@
 //! - `memory`: the allocator. [`planner`]: the server's statistics of a relation.
 //! - [`error`]: errors and their SQLSTATEs. [`role`]: whose rights code runs with. [`settings`]: `damson.*`.
 
+pub mod again;
 pub mod batching;
 mod bind;
 pub mod change;

@@ -6,16 +6,18 @@
 //!
 //! The server pushes its rows into `receiver`, which stores them by column.
 
+use super::again::Again;
 use super::datum;
 use super::error::{Code, Error, Result};
 use super::pictures::{Incoming, TempFile};
-use super::reader::{Reader, feature_reader, reader};
+use super::reader::{Reader, feature_reader, is_plain_real, reader};
 use super::receiver::Receiver;
 use super::role::{ReadOnly, Settings};
 use super::shim::{self, Attribute};
 use engine::Kind;
-use engine::frame::{Frame, unknown_column};
+use engine::frame::{Data, Frame, unknown_column};
 use engine::pictures::Decoder;
+use engine::stream::away;
 use engine::survey::Survey;
 use engine::train::Request;
 use pgrx::pg_sys::{self, DestReceiver, TupleDesc};
@@ -40,6 +42,8 @@ pub struct Rows {
     pub survey: Survey,
     /// Where their images are, where memory has no room for them: to be dropped when the rows were, on the main thread.
     pub file: Option<TempFile>,
+    /// Reads the columns that are away, where some are.
+    pub again: Option<Again>,
 }
 
 /// Reads a source. `limit` is the bytes that the frame may take.
@@ -49,19 +53,23 @@ pub struct Rows {
 /// are wanted; `Data` for vectors of uneven length and infinite times; `Memory`. What the query itself does wrong
 /// is raised by the server.
 pub fn read(source: &str, wanted: Wanted, limit: u64) -> Result<Frame> {
-    Ok(read_surveyed(source, wanted, limit, None)?.frame)
+    Ok(read_surveyed(source, wanted, limit, None, false)?.frame)
 }
 
 /// Reads a source for a training, and finds out meanwhile what is recorded of its rows, where a thread has the time. Images
-/// that a network learns from are decoded, and lie in a file where `damson.max_memory` leaves them no room.
+/// that a network learns from are decoded, and lie in a file where `damson.max_memory` leaves them no room. Of a source that
+/// is `repeatable`, numbers that the training need not hold are away where they would take much.
 ///
 /// # Errors
 /// As `read`.
-pub fn read_to_train(source: &str, wanted: Wanted, request: &Request) -> Result<Rows> {
-    let mut rows = read_surveyed(source, wanted, request.max_memory, Some(request))?;
+pub fn read_to_train(source: &str, wanted: Wanted, request: &Request, repeatable: bool) -> Result<Rows> {
+    let mut rows = read_surveyed(source, wanted, request.max_memory, Some(request), repeatable)?;
     if let Some(pictures) = engine::train::overflow(&mut rows.frame, request)? {
         rows.file = Some(TempFile::of(pictures)?);
     }
+    let away = rows.frame.columns.iter().filter(|c| matches!(c.data, Data::Away { .. }));
+    let names: Vec<String> = away.map(|c| c.name.clone()).collect();
+    rows.again = (!names.is_empty()).then(|| Again::new(source, names));
     Ok(rows)
 }
 
@@ -77,7 +85,13 @@ fn images(request: &Request, picked: &[&SourceColumn], expected: usize) -> Resul
     Ok(Decoder::new(request, expected)?.map(|decoder| (position, Incoming::new(decoder))))
 }
 
-fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Request>) -> Result<Rows> {
+fn read_surveyed(
+    source: &str,
+    wanted: Wanted,
+    limit: u64,
+    request: Option<&Request>,
+    repeatable: bool,
+) -> Result<Rows> {
     super::work::return_large_blocks();
     let mut receiver = None;
     run(source, |desc, expected| {
@@ -89,7 +103,9 @@ fn read_surveyed(source: &str, wanted: Wanted, limit: u64, request: Option<&Requ
         }
         let survey = request.map(|r| Survey::new(r, picked.iter().map(|c| c.name.as_str())));
         let images = request.map_or(Ok(None), |r| images(r, &picked, expected))?;
-        let receiver = receiver.insert(Receiver::new(desc, &picked, expected, limit, survey, images)?);
+        let reals = picked.iter().map(|c| (c.name.as_str(), is_plain_real(c)));
+        let away = request.filter(|_| repeatable).map_or(vec![], |r| away(r, reals));
+        let receiver = receiver.insert(Receiver::new(desc, &picked, expected, limit, survey, images, away)?);
         Ok(receiver.destination())
     })?;
     let receiver = receiver.ok_or_else(|| Error::internal("a query ran without a receiver"))?;
@@ -389,7 +405,7 @@ pub(super) fn columns(desc: TupleDesc) -> Vec<SourceColumn> {
     (0..unsafe { (*desc).natts } as usize).map(column).collect()
 }
 
-fn pick<'a>(columns: &'a [SourceColumn], wanted: Wanted) -> Result<Vec<&'a SourceColumn>> {
+pub(super) fn pick<'a>(columns: &'a [SourceColumn], wanted: Wanted) -> Result<Vec<&'a SourceColumn>> {
     let picked: Vec<&SourceColumn> = match wanted {
         Wanted::All => columns.iter().collect(),
         Wanted::Except(names) => columns.iter().filter(|c| !names.contains(&c.name)).collect(),

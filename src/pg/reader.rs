@@ -183,6 +183,11 @@ pub(super) fn feature_reader(column: &SourceColumn) -> Result<Reader> {
     }
 }
 
+/// Whether a column is stored as it is staged, as `real` or `double precision`.
+pub(super) fn is_plain_real(column: &SourceColumn) -> bool {
+    matches!(Reader::of(column.attribute.oid), Some(Reader::F32 | Reader::F64))
+}
+
 fn unsupported(column: &str, oid: Oid, typmod: i32) -> Error {
     let name = type_name(oid, typmod);
     let message = format!("column \"{column}\" is of type {name}, which cannot be learnt from");

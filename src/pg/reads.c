@@ -34,6 +34,7 @@ typedef struct Read
 } Read;
 
 int			damson_reads(Query *query, Read **reads);
+bool		damson_repeatable(Query *query);
 
 /* A query, and the one around it, in which its outer references mean something. */
 typedef struct Scope
@@ -457,4 +458,33 @@ damson_reads(Query *query, Read **reads)
 	hash_destroy(walk.seen);
 	*reads = walk.reads;
 	return walk.count;
+}
+
+static bool
+varies(Node *node, void *context)
+{
+	ListCell   *cell;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, varies, context);
+	foreach(cell, ((Query *) node)->rtable)
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) lfirst(cell);
+
+		if (rte->rtekind == RTE_RELATION && (rte->relkind == RELKIND_FOREIGN_TABLE || rte->tablesample != NULL))
+			return true;
+	}
+	return query_tree_walker((Query *) node, varies, context, 0);
+}
+
+/*
+ * Whether a query that runs twice under one snapshot gives the same rows, as far as can be told from it: it calls no
+ * volatile function, samples no table, and reads no foreign one.
+ */
+bool
+damson_repeatable(Query *query)
+{
+	return !contain_volatile_functions((Node *) query) && !varies((Node *) query, NULL);
 }

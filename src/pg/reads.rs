@@ -43,6 +43,8 @@ pub struct Reading {
     outputs: Vec<String>,
     types: Vec<Oid>,
     reads: BTreeSet<Read>,
+    /// Whether it gives the same rows each time that it is read under one snapshot, as far as can be told from it.
+    pub repeatable: bool,
     /// The snapshot that it is read under.
     pub snapshot: String,
     /// What its names are looked up in.
@@ -72,7 +74,7 @@ impl Reading {
         let row = row.ok_or_else(|| super::error::Error::internal("settings have no row"))?;
         // SAFETY: on the main thread, in a transaction; trees live in a context of their own, which an abort frees
         // with its parent. `reads.c` gives as many reads as it counts.
-        let (outputs, types, reads) = unsafe {
+        let (outputs, types, reads, repeatable) = unsafe {
             let context = pg_sys::AllocSetContextCreateInternal(
                 pg_sys::CurrentMemoryContext,
                 c"damson reads".as_ptr(),
@@ -90,7 +92,8 @@ impl Reading {
                     .unzip::<_, _, Vec<_>, Vec<_>>();
                 let mut reads = std::ptr::null_mut();
                 let count = shim::damson_reads(tree, &mut reads) as usize;
-                (outputs, types, std::slice::from_raw_parts(reads, count).iter().copied().collect())
+                let reads = std::slice::from_raw_parts(reads, count).iter().copied().collect();
+                (outputs, types, reads, shim::damson_repeatable(tree))
             });
             pg_sys::MemoryContextSwitchTo(caller);
             pg_sys::MemoryContextDelete(context);
@@ -100,6 +103,7 @@ impl Reading {
             outputs,
             types,
             reads,
+            repeatable,
             snapshot: row.get(0)?,
             search_path: row.get(1)?,
             time_zone: row.get(2)?,

@@ -7,6 +7,7 @@
 //! one copy, without taking it apart. Of many rows only the staging is done here: [`super::store`] has a second thread
 //! append them.
 
+use super::again::{Layout, Sent};
 use super::columns::{Building, Fault};
 use super::error::{Error, Result};
 use super::pictures::Incoming;
@@ -14,19 +15,24 @@ use super::query::{Rows, SourceColumn};
 use super::reader::{Reader, reader};
 use super::settings;
 use super::shim::{Attribute, raw};
-use super::store::{Away, BLOCK, Stage, Store};
+use super::store::{Away, BLOCK, Lent, Outlet, Stage, Store};
 use engine::Kind;
 use engine::frame::{Column, Frame};
+use engine::stream::STEP;
 use engine::survey::Survey;
 use pgrx::pg_sys::{self, DestReceiver, MemoryContext, TupleDesc, TupleTableSlot};
 
 /// Rows from which on a second thread stores them: starting one for fewer does not pay.
 const MANY: usize = 1 << 15;
+/// Bytes of the widest staged rows that are read again: a stage has many of them.
+const WIDEST: usize = 1 << 12;
 
 /// Who appends staged rows to the columns.
 enum Keeper {
     Here(Box<Store>),
     There(Away),
+    /// They go to whoever reads the rows again.
+    Passing(Outlet<Sent>),
     /// The one that was here cannot be had.
     Nobody,
 }
@@ -53,6 +59,9 @@ pub(super) struct Receiver {
     /// Rows before those that are staged.
     rows: usize,
     row_bytes: u64,
+    /// Of them those that are let go, and after how many rows.
+    lent_bytes: u64,
+    lent_from: usize,
     /// Bytes of strings, vectors and byte strings.
     other_bytes: u64,
     limit: u64,
@@ -64,7 +73,8 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// For the columns of a query whose rows are described by `desc`, about `expected` of them. A survey looks at them
-    /// where a second thread has the time. `images` takes those of the column at that position of the source.
+    /// where a second thread has the time. `images` takes those of the column at that position of the source. Columns at the
+    /// places `away` need not be held.
     ///
     /// # Errors
     /// `Kind::Type` for a column whose type is not supported.
@@ -74,8 +84,56 @@ impl Receiver {
         expected: usize,
         limit: u64,
         survey: Option<Survey>,
-        mut images: Option<(usize, Incoming)>,
+        images: Option<(usize, Incoming)>,
+        away: Vec<usize>,
     ) -> Result<Box<Receiver>> {
+        let mut receiver = Receiver::empty(desc, columns, limit)?;
+        if let Some((position, images)) = images
+            && let Some(column) = receiver.columns.iter_mut().find(|b| b.position == position)
+        {
+            column.images = Some(images);
+        }
+        let row_bytes = receiver.row_bytes.max(1);
+        // More than may be held is not expected.
+        let expected = expected.min((limit / row_bytes) as usize);
+        let lent_bytes: u64 = away.iter().map(|c| receiver.columns[*c].reader.row_bytes()).sum();
+        let most = (settings::held_numbers() / lent_bytes.max(1)) as usize;
+        let lent = Some(Lent { columns: away, most }).filter(|_| receiver.stride <= WIDEST);
+        let layout = Layout::of(&receiver.columns, receiver.stride);
+        let store = Store::new(layout.columns, layout.stride, expected, survey, lent);
+        receiver.surveys = store.surveys();
+        if let Some(lent) = store.lent() {
+            (receiver.lent_bytes, receiver.lent_from) = (lent_bytes, lent.most);
+        }
+        receiver.keeper = Keeper::Here(Box::new(store));
+        Ok(receiver)
+    }
+
+    /// For columns of plain numbers that are read again, to pass on.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn passing(
+        desc: TupleDesc,
+        columns: &[&SourceColumn],
+        outlet: Outlet<Sent>,
+    ) -> Result<Box<Receiver>> {
+        let mut receiver = Receiver::empty(desc, columns, u64::MAX)?;
+        receiver.stage = Stage::of(receiver.stride, columns.len(), STEP);
+        receiver.stopped = !outlet.send(Sent::Layout(Layout::of(&receiver.columns, receiver.stride)));
+        receiver.keeper = Keeper::Passing(outlet);
+        Ok(receiver)
+    }
+
+    /// Passes on the last rows.
+    pub fn pass_on(mut self: Box<Self>) {
+        if self.stage.rows > 0 {
+            self.flush();
+        }
+    }
+
+    /// Without anybody who appends its rows.
+    fn empty(desc: TupleDesc, columns: &[&SourceColumn], limit: u64) -> Result<Box<Receiver>> {
         let readers: Vec<Reader> = columns.iter().map(|c| reader(c)).collect::<Result<_>>()?;
         let stored = stored_offsets(desc, columns, &readers);
         let mut stride = 0;
@@ -91,16 +149,12 @@ impl Receiver {
                 unknown: 0,
                 labels: vec![],
                 hashed: 0,
-                images: images.take_if(|i| i.0 == column.position).map(|i| i.1),
+                images: None,
             });
         }
         let stride = stored.as_ref().map_or(stride, |s| s.length);
         let scratch = readers.iter().any(|r| !r.is_direct()).then(scratch_context);
         let row_bytes: u64 = readers.iter().map(|r| r.row_bytes()).sum();
-        let kept = building.iter().map(|b| (b.column.clone(), b.reader, b.offset)).collect();
-        // More than may be held is not expected.
-        let expected = expected.min((limit / row_bytes.max(1)) as usize);
-        let store = Store::new(kept, stride, expected, survey);
         Ok(Box::new(Receiver {
             base: DestReceiver {
                 receiveSlot: Some(receive),
@@ -115,10 +169,12 @@ impl Receiver {
             stride,
             stage: Stage::new(stride, building.len()),
             threads: settings::threads() > 1,
-            surveys: store.surveys(),
-            keeper: Keeper::Here(Box::new(store)),
+            surveys: false,
+            keeper: Keeper::Nobody,
             rows: 0,
             row_bytes,
+            lent_bytes: 0,
+            lent_from: 0,
             other_bytes: 0,
             limit,
             error: None,
@@ -132,13 +188,15 @@ impl Receiver {
         (self as *mut Receiver).cast()
     }
 
-    /// The frame, when all rows are in.
+    /// The frame, when all rows are in, and what was found out about it.
     pub fn finish(mut self: Box<Self>) -> Result<Rows> {
         self.flush();
         let store = match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
             Keeper::Here(store) => store,
             Keeper::There(away) => away.finish()?,
-            Keeper::Nobody => return Err(Error::internal("rows were read and are not there")),
+            Keeper::Passing(_) | Keeper::Nobody => {
+                return Err(Error::internal("rows were read and are not there"));
+            }
         };
         // Of what is wrong the first row is told, whoever noticed it.
         let error = self.error.take();
@@ -163,7 +221,7 @@ impl Receiver {
             columns.push(column);
             file = kept.or(file);
         }
-        Ok(Rows { frame: Frame { columns, rows }, survey, file })
+        Ok(Rows { frame: Frame { columns, rows }, survey, file, again: None })
     }
 
     /// SAFETY: `row` points to a stored row that is staged as it is.
@@ -214,8 +272,9 @@ impl Receiver {
     /// After each block of rows.
     fn check(&mut self) {
         let rows = self.rows + self.stage.rows;
+        let gone = if rows > self.lent_from { (rows - self.lent_from) as u64 * self.lent_bytes } else { 0 };
         let images: u64 = self.columns.iter().filter_map(|b| b.images.as_ref()).map(Incoming::bytes).sum();
-        let held = rows as u64 * self.row_bytes + self.other_bytes + images;
+        let held = rows as u64 * self.row_bytes - gone + self.other_bytes + images;
         if held > self.limit && self.error.is_none() {
             let mib = self.limit >> 20;
             let message = format!("{rows} rows of the source take more than the {mib} MiB that they may");
@@ -242,7 +301,13 @@ impl Receiver {
         match &mut self.keeper {
             Keeper::Here(store) => {
                 store.append(&mut self.stage);
+                store.look_here();
                 self.stopped |= store.fault().is_some();
+            }
+            Keeper::Passing(outlet) => {
+                let (stride, width) = (self.stride, self.columns.len());
+                let new = || Stage::of(stride, width, STEP);
+                self.stopped |= !outlet.send_rows(&mut self.stage, new, Sent::Rows);
             }
             Keeper::There(away) => {
                 let (stride, width) = (self.stride, self.columns.len());

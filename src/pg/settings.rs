@@ -5,6 +5,7 @@ use std::time::Duration;
 
 static THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
+static HELD_NUMBERS: GucSetting<i32> = GucSetting::<i32>::new(32 << 10);
 static CACHE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 static RUNNER: GucSetting<Runner> = GucSetting::<Runner>::new(Runner::Threads);
 static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -92,6 +93,16 @@ pub fn register() {
         c"A statement that would need more fails with SQLSTATE 53200 before it takes it. Images that a network learns from go to a temporary file where they have no room.",
         &MAX_MEMORY,
         1 << 10,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"damson.held_numbers",
+        c"Memory that numbers to learn from may take before a training reads them again rather than hold them.",
+        c"Only of real and double precision, by algorithms that bin them, from sources that give the same rows again. No result depends on it.",
+        &HELD_NUMBERS,
+        0,
         i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_KB,
@@ -257,6 +268,11 @@ pub fn threads() -> usize {
 /// `damson.max_memory` in bytes.
 pub fn max_memory() -> u64 {
     MAX_MEMORY.get() as u64 * 1024
+}
+
+/// `damson.held_numbers` in bytes.
+pub fn held_numbers() -> u64 {
+    HELD_NUMBERS.get() as u64 * 1024
 }
 
 /// `damson.cache_memory` in bytes.

@@ -79,6 +79,7 @@ guarded! {
     fn damson_file_write(file: c_int, bytes: *const c_char, len: usize, at: i64) -> ();
     fn damson_file_descriptor(file: c_int) -> c_int;
     fn damson_file_close(file: c_int) -> ();
+    fn damson_repeatable(query: *mut Query) -> bool;
     fn damson_row_at(table: Oid, block: u32, offset: u16, out: *mut c_char, room: usize) -> usize;
 }
 

@@ -9,7 +9,7 @@ use super::columns::{Staged, append, make_room, mark};
 use super::error::{Error, Result};
 use super::reader::Reader;
 use super::work;
-use engine::frame::Column;
+use engine::frame::{Column, Data};
 use engine::survey::Survey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,11 @@ pub(super) struct Stage {
 impl Stage {
     /// For rows of so many bytes and values.
     pub fn new(stride: usize, width: usize) -> Stage {
-        let room = (BYTES / stride.max(1) / BLOCK * BLOCK).clamp(BLOCK, ROOM);
+        Stage::of(stride, width, (BYTES / stride.max(1) / BLOCK * BLOCK).clamp(BLOCK, ROOM))
+    }
+
+    /// For so many rows: some blocks.
+    pub fn of(stride: usize, width: usize, room: usize) -> Stage {
         let (bytes, nulls) = (vec![0; stride * room], vec![false; width * room]);
         Stage { bytes, nulls, any_null: false, rows: 0, room, texts: vec![] }
     }
@@ -72,6 +76,17 @@ pub(super) struct Store {
     survey: Option<Survey>,
     /// Hashes of each column's texts by their codes.
     texts: Vec<Vec<u64>>,
+    /// Columns of plain numbers that need not be held.
+    lent: Option<Lent>,
+}
+
+/// Columns that are let go once there are many rows: of them those are there that nobody has looked at yet.
+#[derive(Clone)]
+pub(super) struct Lent {
+    /// Their places, ascending.
+    pub columns: Vec<usize>,
+    /// The rows that are held.
+    pub most: usize,
 }
 
 impl Store {
@@ -81,17 +96,44 @@ impl Store {
         stride: usize,
         expected: usize,
         survey: Option<Survey>,
+        lent: Option<Lent>,
     ) -> Store {
         // What is filled elsewhere cannot be looked at here.
-        let survey = survey.filter(|_| columns.iter().all(|c| c.1.width() > 0));
+        let mut survey = survey.filter(|_| columns.iter().all(|c| c.1.width() > 0));
+        let lent = lent.filter(|lent| survey.is_some() && !lent.columns.is_empty());
+        if let (Some(survey), Some(lent)) = (&mut survey, &lent) {
+            survey.watch(lent.columns.clone(), columns.iter().map(|c| c.0.name.as_str()));
+        }
         let texts = columns.iter().map(|_| vec![]).collect();
         let (columns, layout) = columns.into_iter().map(|(c, reader, offset)| (c, (reader, offset))).unzip();
-        Store { columns, layout, stride, rows: 0, expected, fault: None, survey, texts }
+        Store { columns, layout, stride, rows: 0, expected, fault: None, survey, texts, lent }
     }
 
     /// Whether it looks at the rows, and hashes of texts are wanted.
     pub fn surveys(&self) -> bool {
         self.survey.is_some()
+    }
+
+    /// What it may let go.
+    pub fn lent(&self) -> Option<&Lent> {
+        self.lent.as_ref()
+    }
+
+    /// Its columns, with the rows that were appended since they were last cleared.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Forgets the rows, of columns of plain numbers.
+    pub fn clear(&mut self) {
+        self.rows = 0;
+        for column in &mut self.columns {
+            match &mut column.data {
+                Data::F32(v) => v.clear(),
+                Data::F64(v) => v.clear(),
+                _ => {}
+            }
+        }
     }
 
     /// The first row, from 0, with a time that cannot be held, and its column.
@@ -112,7 +154,15 @@ impl Store {
                 let fault = bad.map(|row| (self.rows + row, c));
                 self.fault = [self.fault, fault].into_iter().flatten().min();
                 if stage.any_null {
-                    (0..rows).filter(|row| null(*row, c)).for_each(|row| mark(column, self.rows + row));
+                    // Columns that lost rows are shorter.
+                    let lost = match &column.data {
+                        Data::F32(v) => self.rows + rows - v.len(),
+                        Data::F64(v) => self.rows + rows - v.len(),
+                        _ => 0,
+                    };
+                    (0..rows)
+                        .filter(|row| null(*row, c))
+                        .for_each(|row| mark(column, self.rows + row - lost));
                 }
             }
             self.rows += rows;
@@ -124,12 +174,27 @@ impl Store {
     /// Makes room for the rows that are expected, where they come in large blocks of memory: what is not filled is only
     /// addresses, and what grows from small to large is filled twice.
     fn make_room(&mut self) {
-        self.columns.iter_mut().for_each(|c| make_room(c, self.expected));
+        let lent = self.lent.as_ref().filter(|lent| self.expected > lent.most);
+        for (place, column) in self.columns.iter_mut().enumerate() {
+            if lent.is_none_or(|lent| !lent.columns.contains(&place)) {
+                make_room(column, self.expected);
+            }
+        }
     }
 
     fn look(&mut self) {
         if let Some(survey) = &mut self.survey {
             survey.look(&self.columns, &self.texts, self.rows);
+            if let Some(lent) = self.lent.as_ref().filter(|lent| self.rows > lent.most) {
+                lent.columns.iter().for_each(|c| let_go(&mut self.columns[*c], self.rows - survey.rows()));
+            }
+        }
+    }
+
+    /// Looks at rows where no other thread does, as far as columns are to be let go.
+    pub fn look_here(&mut self) {
+        if self.lent.is_some() {
+            self.look();
         }
     }
 
@@ -139,19 +204,76 @@ impl Store {
         }
     }
 
-    /// The columns, and what was found out about them.
-    pub fn into_parts(self) -> (Vec<Column>, Survey) {
+    /// The columns, and what was found out about them. Those that lost rows are away.
+    pub fn into_parts(mut self) -> (Vec<Column>, Survey) {
+        let lent = self.lent.take().filter(|lent| self.rows > lent.most);
+        if let Some(lent) = lent {
+            self.look_at_the_rest();
+            lent.columns.iter().for_each(|c| self.columns[*c].data = Data::Away { rows: self.rows });
+        }
         (self.columns, self.survey.unwrap_or_default())
+    }
+}
+
+/// Keeps the last rows of a column of plain numbers.
+fn let_go(column: &mut Column, kept: usize) {
+    fn shorten<T>(values: &mut Vec<T>, kept: usize) {
+        values.drain(..values.len() - kept.min(values.len()));
+        // Memory that was taken while all rows were held.
+        if values.capacity() > 8 * ROOM {
+            values.shrink_to(4 * ROOM);
+        }
+    }
+    match &mut column.data {
+        Data::F32(v) => shorten(v, kept),
+        Data::F64(v) => shorten(v, kept),
+        _ => {}
+    }
+}
+
+/// Stages that go round: filled ones away, emptied ones back.
+pub(super) struct Outlet<T> {
+    filled: Sender<T>,
+    empty: Receiver<Stage>,
+    /// Stages that were made.
+    stages: usize,
+    most: usize,
+}
+
+impl<T> Outlet<T> {
+    /// For so many stages.
+    pub fn new(filled: Sender<T>, empty: Receiver<Stage>, most: usize) -> Outlet<T> {
+        Outlet { filled, empty, stages: 1, most }
+    }
+
+    /// Sends something; false where nobody takes it any more.
+    pub fn send(&self, what: T) -> bool {
+        self.filled.send(what).is_ok()
+    }
+
+    /// Sends staged rows, and gives an empty stage for those that follow. False where nobody takes them any more.
+    pub fn send_rows(
+        &mut self,
+        stage: &mut Stage,
+        new: impl FnOnce() -> Stage,
+        wrap: impl FnOnce(Stage) -> T,
+    ) -> bool {
+        let free = match self.empty.try_recv() {
+            Ok(free) => Some(free),
+            Err(_) if self.stages < self.most => {
+                self.stages += 1;
+                Some(new())
+            }
+            Err(_) => self.empty.recv().ok(),
+        };
+        free.is_some_and(|free| self.send(wrap(std::mem::replace(stage, free))))
     }
 }
 
 /// A store on a thread of its own. Dropping it, also when the server raises, waits until the thread is gone.
 pub(super) struct Away {
     /// None once no more rows follow.
-    filled: Option<Sender<Stage>>,
-    empty: Receiver<Stage>,
-    /// Stages that were made.
-    stages: usize,
+    outlet: Option<Outlet<Stage>>,
     thread: Option<JoinHandle<Option<Box<Store>>>>,
     /// Nobody wants the rows any more.
     stop: Arc<AtomicBool>,
@@ -190,7 +312,8 @@ impl Away {
         match work::with_signals_blocked(|| builder.spawn(job)) {
             Ok(thread) => match give.send(store) {
                 Ok(()) => {
-                    Ok(Away { filled: Some(filled), empty, stages: 1, thread: Some(thread), stop, failed })
+                    let outlet = Some(Outlet::new(filled, empty, STAGES));
+                    Ok(Away { outlet, thread: Some(thread), stop, failed })
                 }
                 Err(refused) => Err(refused.0),
             },
@@ -206,18 +329,7 @@ impl Away {
     /// Sends staged rows, and gives an empty stage for those that follow. False where the thread is gone: `finish` says
     /// why.
     pub fn send(&mut self, stage: &mut Stage, new: impl FnOnce() -> Stage) -> bool {
-        let free = match self.empty.try_recv() {
-            Ok(free) => Some(free),
-            Err(_) if self.stages < STAGES => {
-                self.stages += 1;
-                Some(new())
-            }
-            Err(_) => self.empty.recv().ok(),
-        };
-        match (free, &self.filled) {
-            (Some(free), Some(filled)) => filled.send(std::mem::replace(stage, free)).is_ok(),
-            _ => false,
-        }
+        self.outlet.as_mut().is_some_and(|outlet| outlet.send_rows(stage, new, |stage| stage))
     }
 
     /// Waits for the store with all rows that were sent.
@@ -225,7 +337,7 @@ impl Away {
     /// # Errors
     /// `Kind::Internal` when the thread failed.
     pub fn finish(mut self) -> Result<Box<Store>> {
-        drop(self.filled.take());
+        drop(self.outlet.take());
         let ended = self.thread.take().map(JoinHandle::join);
         match ended {
             Some(Ok(Some(store))) => Ok(store),
@@ -238,7 +350,7 @@ impl Away {
 impl Drop for Away {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        drop(self.filled.take());
+        drop(self.outlet.take());
         // What a thread says that is not wanted any more is of no use.
         self.thread.take().map(JoinHandle::join);
     }

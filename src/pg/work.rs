@@ -4,8 +4,9 @@
 //! read:
 //! 1. the pool is built while all signals are blocked, so that handlers run on the main thread alone;
 //! 2. nothing off the main thread calls the server: the job gets a [`Cx`], no more;
-//! 3. the main thread waits in steps of 10 ms, and goes on errands to the worker of a device when the job asks for it. When the statement is to end it sets the stop flag, waits for the
-//!    job and its threads, and only then lets the server raise: no thread outlives the statement.
+//! 3. the main thread waits in steps of 10 ms, and does what the job asks it to, such as going on errands to the worker of
+//!    a device. When the statement is to end it sets the stop flag, waits for the job and its threads, and only then lets
+//!    the server raise: no thread outlives the statement.
 //!
 //! Meanwhile the main thread shows progress: as notices, and in `application_name` as
 //! `damson: train churn, tree 40/100`, from which the view `damson.progress` reads it.
@@ -20,7 +21,7 @@ use std::any::Any;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -82,6 +83,31 @@ pub fn run<T: Send>(
     Crew::start()?.run(title, seed, job)
 }
 
+/// As [`run`], of a job that may ask the main thread for something meanwhile.
+///
+/// # Errors
+/// As there.
+pub fn run_with_main<T: Send>(
+    title: Title,
+    seed: u64,
+    job: impl FnOnce(&Cx, MainThread) -> engine::Result<T> + Send,
+) -> Result<Finished<T>> {
+    Crew::start()?.watched(Display::new(title, settings::progress()), seed, job)
+}
+
+/// What a job has the main thread do, which alone may call the server. While it does it looks after interrupts
+/// itself, or the server does.
+#[derive(Clone)]
+pub struct MainThread(Sender<Message>);
+
+impl MainThread {
+    /// Asks it to do something, soon. That is dropped undone where the statement ends before.
+    pub fn ask(&self, call: impl FnOnce() + Send + 'static) {
+        // A main thread that is gone waits for the job to end.
+        let _ = self.0.send(Message::Call(Box::new(call)));
+    }
+}
+
 /// Threads for much work of one statement, one piece after another. Between them the threads sleep.
 pub struct Crew(Pool);
 
@@ -113,7 +139,7 @@ impl Crew {
         seed: u64,
         job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
     ) -> Result<Finished<T>> {
-        self.watched(Display::new(title, settings::progress()), seed, job)
+        self.watched(Display::new(title, settings::progress()), seed, |cx, _| job(cx))
     }
 
     /// The same for work that shows no progress: short pieces of a query's own work.
@@ -125,25 +151,27 @@ impl Crew {
         seed: u64,
         job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
     ) -> Result<T> {
-        Ok(self.watched(Display::new(Title { verb: "", object: "" }, false), seed, job)?.value)
+        let unseen = Display::new(Title { verb: "", object: "" }, false);
+        Ok(self.watched(unseen, seed, |cx, _| job(cx))?.value)
     }
 
     fn watched<T: Send>(
         &self,
         mut display: Display,
         seed: u64,
-        job: impl FnOnce(&Cx) -> engine::Result<T> + Send,
+        job: impl FnOnce(&Cx, MainThread) -> engine::Result<T> + Send,
     ) -> Result<Finished<T>> {
         let pool = &self.0;
         let stop = AtomicBool::new(false);
-        let (sender, receiver) = sync_channel(2);
+        let (sender, receiver) = channel();
         let watch = Watch { errands: Mutex::new(Some(sender.clone())), ..Watch::default() };
         let (over, mut errands) = (Mutex::new(None), Errands::default());
         let outcome = pool.rayon()?.in_place_scope(|scope| {
             let (stop, watch, over) = (&stop, &watch, &over);
             scope.spawn(move |_| {
                 let cx = Cx { seed, stop, observer: watch };
-                *lock(over) = Some(catch_unwind(AssertUnwindSafe(|| job(&cx))));
+                let main = MainThread(sender.clone());
+                *lock(over) = Some(catch_unwind(AssertUnwindSafe(|| job(&cx, main))));
                 // Should the server have raised, nobody listens.
                 let _ = sender.send(Message::Over);
             });
@@ -153,18 +181,23 @@ impl Crew {
             loop {
                 match receiver.recv_timeout(STEP) {
                     Ok(Message::Over) | Err(RecvTimeoutError::Disconnected) => return lock(over).take(),
-                    Ok(Message::Errand { training, errand, reply }) => {
+                    Ok(message) => {
                         // An error from here drops the reply; the job must know before that it is to stop.
                         let ends = StopOnDrop(stop);
-                        let answer = errands.run(training, errand);
+                        match message {
+                            Message::Errand { training, errand, reply } => {
+                                let _ = reply.send(errands.run(training, errand));
+                            }
+                            Message::Call(call) => call(),
+                            Message::Over => {}
+                        }
                         std::mem::forget(ends);
-                        let _ = reply.send(answer);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                 }
                 if ends_statement() {
                     stop.store(true, Ordering::Relaxed);
-                    // Errands are dropped unanswered.
+                    // Whoever waits for what is dropped here learns that it will not be done.
                     while receiver.recv().is_ok_and(|message| !matches!(message, Message::Over)) {}
                     check_for_interrupts();
                     return lock(over).take();
@@ -332,6 +365,8 @@ struct Step {
 enum Message {
     /// For a device.
     Errand { training: u64, errand: Errand, reply: SyncSender<Option<Vec<u8>>> },
+    /// Something to do there.
+    Call(Box<dyn FnOnce() + Send>),
     /// It has returned.
     Over,
 }
@@ -339,7 +374,7 @@ enum Message {
 /// What the job tells, from any of its threads.
 #[derive(Default)]
 struct Watch {
-    errands: Mutex<Option<SyncSender<Message>>>,
+    errands: Mutex<Option<Sender<Message>>>,
     step: Mutex<Option<Step>>,
     metrics: Mutex<Vec<Metric>>,
     warnings: Mutex<Vec<String>>,

@@ -75,6 +75,7 @@ impl Digest {
 }
 
 /// Digests blocks of rows, of some columns.
+#[derive(Default)]
 pub(crate) struct Hasher {
     /// Places of columns, each with its odd numbers.
     columns: Vec<(usize, u64)>,
@@ -98,10 +99,22 @@ impl Hasher {
 
     /// Of a block: at most [`BLOCK`] rows, from a multiple of it on. `texts` has the hashes of each column's texts.
     pub(crate) fn block(&self, columns: &[Column], texts: &[Vec<u64>], rows: Range<usize>) -> Digest {
+        self.block_within(columns, texts, rows.len(), |_| rows.clone())
+    }
+
+    /// The same, of so many rows, which each column has where `within` says. No texts are needed where none is hashed.
+    pub(crate) fn block_within(
+        &self,
+        columns: &[Column],
+        texts: &[Vec<u64>],
+        rows: usize,
+        within: impl Fn(&Column) -> Range<usize>,
+    ) -> Digest {
         let mut hashes = [self.start; BLOCK];
-        let hashes = &mut hashes[..rows.len()];
+        let hashes = &mut hashes[..rows];
         for (place, seed) in &self.columns {
-            hash_column(&columns[*place], &texts[*place], *seed, rows.start, hashes);
+            let (column, texts) = (&columns[*place], texts.get(*place).map_or(&[][..], |t| t));
+            hash_column(column, texts, *seed, within(column).start, hashes);
         }
         hashes.iter().fold(Digest::default(), |d, h| Digest {
             rows: d.rows.wrapping_add(spread(*h)),

@@ -42,6 +42,11 @@ pub enum Data {
     },
     /// Images of one shape, decoded; which are missing is in `Column::missing`.
     Images(Arc<Pictures>),
+    /// Numbers that are not held: they are read again whenever somebody needs them ([`crate::stream`]).
+    Away {
+        /// How many there are.
+        rows: usize,
+    },
 }
 
 /// The kind of a column's values: what must agree between training and scoring.
@@ -129,6 +134,7 @@ impl Column {
             Data::Vector { width, values } => values.len().checked_div(*width).unwrap_or(0),
             Data::Bytes { ends, .. } => ends.len(),
             Data::Images(pictures) => pictures.len(),
+            Data::Away { rows } => *rows,
         }
     }
 
@@ -140,7 +146,9 @@ impl Column {
     /// The kind of its values.
     pub fn kind(&self) -> ColumnKind {
         match &self.data {
-            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) => ColumnKind::Number,
+            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Away { .. } => {
+                ColumnKind::Number
+            }
             Data::Bool(_) => ColumnKind::Bool,
             Data::Text(_) => ColumnKind::Text,
             Data::Labels(_) => ColumnKind::Labels,
@@ -150,11 +158,12 @@ impl Column {
         }
     }
 
-    /// Row `i`.
+    /// Row `i`. Of a column that is away it is missing.
     pub fn value(&self, i: usize) -> Value<'_> {
         let missing = self.missing.get(i).copied().unwrap_or(false);
         match &self.data {
             _ if missing => Value::Missing,
+            Data::Away { .. } => Value::Missing,
             Data::F32(v) => Value::number(f64::from(v[i])),
             Data::F64(v) => Value::number(v[i]),
             Data::I32(v) => Value::Number(f64::from(v[i])),
@@ -243,6 +252,7 @@ impl Frame {
                     Data::Vector { values, .. } => values.len() * 4,
                     Data::Bytes { ends, bytes } => ends.len() * 8 + bytes.len(),
                     Data::Images(pictures) => pictures.bytes() as usize,
+                    Data::Away { .. } => 0,
                 }
         };
         self.columns.iter().map(column).sum::<usize>() as u64

@@ -167,6 +167,9 @@ pub trait Learner: Send + Sync + 'static {
     type Model: Model + Serialize + DeserializeOwned;
     /// Whether a training can go on from a model: whether there is a `resume`.
     const RESUMES: bool = false;
+    /// Whether shards are offered their rows a few times only, and hold in `Local` what they need of them from then on, so
+    /// that the rows may be read from elsewhere each time rather than held. Needs `Sharding::Exact`.
+    const KEEPS_ROWS: bool = false;
     /// Set where `State` has in its bytes all that the rounds to come depend on, so that checkpoints are kept: the names of
     /// the parameters that may be others when a training goes on from one.
     const ADJUSTABLE: Option<&'static [&'static str]> = None;
@@ -351,6 +354,8 @@ pub trait Algorithm: Send + Sync {
     }
     /// Whether a training can go on from a model.
     fn resumes(&self) -> bool;
+    /// Whether its shards hold what they need of their rows, so that nobody else need.
+    fn keeps_rows(&self) -> bool;
     /// Where checkpoints are kept: the parameters that may be others when a training goes on from one.
     fn adjustable(&self) -> Option<&'static [&'static str]>;
     /// Trains on the threads of the current rayon pool; gives the model's bytes.
@@ -468,6 +473,10 @@ impl<L: Learner> Algorithm for Erased<L> {
 
     fn resumes(&self) -> bool {
         L::RESUMES
+    }
+
+    fn keeps_rows(&self) -> bool {
+        L::KEEPS_ROWS && L::INFO.sharding == Sharding::Exact
     }
 
     fn adjustable(&self) -> Option<&'static [&'static str]> {

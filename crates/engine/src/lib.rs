@@ -16,11 +16,12 @@
 //! - [`lineage`]: what a training was made of; [`survey`]: the part of it that is found while rows come in.
 //! - [`search`]: for parameters, and for algorithms.
 //! - [`statistics`]: columns summed up, correlated and tested, beside the models.
+//! - [`stream`]: numbers that are read again rather than held.
 //! - [`cron`]: times of schedules; [`gate`]: conditions over metrics; [`pipeline`]: steps that follow.
 //! - [`canary`]: which keys go to a canary; [`moment`]: days and times as references to models write them.
 //! - [`drift`]: whether rows are still like those that were trained on.
 //! - [`distributions`]: tails and quantiles for tests and intervals.
-//! - `dense`: the inner loops of linear algebra that learners share.
+//! - `dense`: the inner loops of linear algebra that learners share. `lean`: numbers in few bytes.
 //! - [`params`]: parameters declared as data. [`wire`]: values to bytes. [`error`]: the one error.
 
 pub mod algorithms;
@@ -44,6 +45,7 @@ pub mod gate;
 pub mod groups;
 pub mod init_model;
 pub mod labels;
+mod lean;
 pub mod learner;
 pub mod lineage;
 pub mod metrics;
@@ -60,6 +62,7 @@ pub mod scorer;
 pub mod search;
 pub mod split;
 pub mod statistics;
+pub mod stream;
 pub mod survey;
 pub mod target;
 pub mod train;

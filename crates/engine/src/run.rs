@@ -1,10 +1,11 @@
 //! The runner on threads: deals rows to shards, merges in a fixed order, asks for the next round.
 
 use crate::error::{Error, Kind, Result};
-use crate::learner::{Cx, Learner, Merge, Sharding, Step};
+use crate::learner::{Cx, Learner, Merge, Model, Sharding, Step};
 use crate::schema::{Buffer, Chunk, Schema, Task};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Encoded rows to train on, read again each round by those learners that need it. Called from many threads.
@@ -22,6 +23,14 @@ pub trait Rows: Sync {
     }
     /// Encodes rows `range` into `into`, replacing what it holds and numbering from `range.start`.
     fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()>;
+    /// Whether rows can only be had by a `pass`, and not by `read`.
+    fn streamed(&self) -> bool {
+        false
+    }
+    /// Encodes all rows once, in blocks that `take` gets in any order, from threads of the current pool.
+    fn pass(&self, _take: &(dyn Fn(&Chunk) -> Result<()> + Sync), _cx: &Cx) -> Result<()> {
+        Err(Error::internal("rows are not read in passes"))
+    }
 }
 
 /// Rows in memory, already encoded: for callers that hold matrices, and for tests.
@@ -213,10 +222,20 @@ pub fn fit_from<L: Learner>(
         }
     };
     let mut locals: Vec<L::Local> = shards.iter().map(|_| L::Local::default()).collect();
+    // The rows of each shard where they come in passes, in its order.
+    let mut dealt: Vec<Vec<Range<usize>>> = vec![];
+    if rows.streamed() && L::INFO.sharding != Sharding::Exact {
+        return Err(Error::internal("rows that come in passes are dealt to shards of fixed blocks"));
+    }
     let buffers = Buffers::default();
     loop {
         cx.check()?;
-        let total = match one_round::<L>(params, &state, (rows, block), &shards, &mut locals, &buffers, cx) {
+        let total = if rows.streamed() {
+            streamed_round::<L>(params, &state, rows, &mut locals, &mut dealt, cx)
+        } else {
+            one_round::<L>(params, &state, (rows, block), &shards, &mut locals, &buffers, cx)
+        };
+        let total = match total {
             Ok(total) => total,
             Err(e) => {
                 // What was good until now must not be lost with what these rows led to.
@@ -235,12 +254,81 @@ pub fn fit_from<L: Learner>(
                 }
             }
             Step::Done(model) => {
+                if rows.streamed() {
+                    let outputs = put_together::<L>(&model, locals, &dealt, rows.len());
+                    return Ok((model, outputs));
+                }
                 let mut outputs = vec![];
                 let known = locals.into_iter().all(|local| L::outputs(&model, local, &mut outputs));
                 return Ok((model, known.then_some(outputs)));
             }
         }
     }
+}
+
+/// What all shards find in a round, of rows that come in passes. Blocks are dealt to the shards in turn; `dealt` says
+/// which have which.
+fn streamed_round<L: Learner>(
+    params: &L::Params,
+    state: &L::State,
+    rows: &dyn Rows,
+    locals: &mut [L::Local],
+    dealt: &mut Vec<Vec<Range<usize>>>,
+    cx: &Cx,
+) -> Result<L::Partial> {
+    let mut partials: Vec<L::Partial> = locals.iter().map(|_| L::zero(params, state)).collect();
+    if locals.iter().any(|local| L::needs_rows(state, local)) {
+        let shards: Vec<Mutex<_>> = locals
+            .iter_mut()
+            .zip(&mut partials)
+            .map(|(local, partial)| Mutex::new((local, partial, vec![])))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let take = |chunk: &Chunk| {
+            let shard = next.fetch_add(1, Ordering::Relaxed) % shards.len();
+            let mut shard = shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
+            let (local, partial, rows) = &mut *shard;
+            let first = chunk.first as usize;
+            rows.push(first..first + chunk.rows);
+            L::accumulate(params, state, local, chunk, partial, cx)
+        };
+        rows.pass(&take, cx)?;
+        let shards = shards.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner).2);
+        *dealt = shards.collect();
+    }
+    let shards = locals.par_iter_mut().zip(partials).with_max_len(1).map(|(local, mut partial)| {
+        L::finish(params, state, local, &mut partial, cx)?;
+        Ok(partial)
+    });
+    let mut total = L::zero(params, state);
+    for partial in shards.collect::<Vec<Result<L::Partial>>>() {
+        total.merge(partial?)?;
+    }
+    Ok(total)
+}
+
+/// What the model answers for the rows that the shards hold, in the order of the rows; none where a shard does not know.
+fn put_together<L: Learner>(
+    model: &L::Model,
+    locals: Vec<L::Local>,
+    dealt: &[Vec<Range<usize>>],
+    rows: usize,
+) -> Option<Vec<f64>> {
+    let width = model.outputs();
+    let mut all = vec![0.0; rows * width];
+    for (local, dealt) in locals.into_iter().zip(dealt) {
+        let mut own = vec![];
+        if !L::outputs(model, local, &mut own) {
+            return None;
+        }
+        let mut own = &own[..];
+        for rows in dealt {
+            let (these, rest) = own.split_at_checked(rows.len() * width)?;
+            all.get_mut(rows.start * width..rows.end * width)?.copy_from_slice(these);
+            own = rest;
+        }
+    }
+    Some(all)
 }
 
 /// What [`fit_from`] goes on from after so many rounds.

@@ -19,7 +19,7 @@ use crate::{algorithms, labels, roles};
 use nn::data::Inputs;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A model that is ready to score. Shared between callers; each brings its own [`Row`].
 pub struct Scorer {
@@ -519,6 +519,19 @@ impl Scorer {
 pub fn score_all(model: &dyn Model, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<Vec<f64>> {
     let (block, outputs) = (block_rows(schema), model.outputs());
     let mut out = vec![0.0; rows.len() * outputs];
+    if rows.streamed() {
+        let whole = Mutex::new(&mut out);
+        let score = |chunk: &Chunk| {
+            let mut scores = vec![0.0; chunk.rows * outputs];
+            model.score(chunk, &mut scores)?;
+            let first = chunk.first as usize * outputs;
+            let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+            whole[first..first + scores.len()].copy_from_slice(&scores);
+            Ok(())
+        };
+        rows.pass(&score, cx)?;
+        return Ok(out);
+    }
     let buffers = Buffers::default();
     out.par_chunks_mut(block * outputs)
         .enumerate()

@@ -4,8 +4,9 @@
 //! Rows are looked at in blocks, in their order, so what is found is bit by bit what looking at the whole frame finds,
 //! whenever the looks were taken. What was not looked at is found out later: a survey of nothing serves too.
 
+use crate::drift::Few;
 use crate::fingerprint::{BLOCK, Digest, Hasher};
-use crate::frame::{Column, Frame};
+use crate::frame::{Column, Data, Frame};
 use crate::prepare::extent::Extent;
 use crate::train::Request;
 
@@ -16,6 +17,12 @@ pub struct Survey {
     digest: Digest,
     /// Of each column, where it has one.
     extents: Vec<Option<Extent>>,
+    /// The columns that need not be held, what identifies them, and how often each value of each was seen, while they
+    /// are few.
+    away: Vec<usize>,
+    away_hasher: Hasher,
+    away_digest: Digest,
+    few: Vec<Option<Few>>,
     rows: usize,
 }
 
@@ -25,14 +32,26 @@ impl Survey {
         let places = digested(request, names.clone());
         let hasher = Hasher::new(names.clone().enumerate().filter(|(place, _)| places.contains(place)));
         let extents = names.map(|_| Some(Extent::NONE)).collect();
-        Survey { hasher: Some(hasher), digest: Digest::default(), extents, rows: 0 }
+        Survey { hasher: Some(hasher), extents, ..Survey::default() }
     }
 
-    /// Looks at the rows that have come since, up to `rows` in all: at whole blocks of them. Columns have as many rows or
-    /// more. `texts` has the hashes of each column's texts by their codes ([`crate::fingerprint::text_hash`]).
+    /// Finds out what must be known of columns that will not be held: those at these places, ascending, of `names`.
+    pub fn watch<'a>(&mut self, away: Vec<usize>, names: impl Iterator<Item = &'a str>) {
+        self.away_hasher = Hasher::new(names.enumerate().filter(|(place, _)| away.contains(place)));
+        self.few = away.iter().map(|_| Some(Few::default())).collect();
+        self.away = away;
+    }
+
+    /// Rows that it has looked at.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Looks at the rows that have come since, up to `rows` in all: at whole blocks of them. Of each column those rows
+    /// are there at least, and at its end: it may have lost its first ones. `texts` has the hashes of each column's texts by their codes ([`crate::fingerprint::text_hash`]).
     pub fn look(&mut self, columns: &[Column], texts: &[Vec<u64>], rows: usize) {
         while self.rows + BLOCK <= rows {
-            self.add(columns, texts, BLOCK);
+            self.add(columns, texts, rows, BLOCK);
         }
     }
 
@@ -40,18 +59,33 @@ impl Survey {
     pub fn finish(&mut self, columns: &[Column], texts: &[Vec<u64>], rows: usize) {
         self.look(columns, texts, rows);
         if self.rows < rows {
-            self.add(columns, texts, rows - self.rows);
+            self.add(columns, texts, rows, rows - self.rows);
         }
     }
 
-    fn add(&mut self, columns: &[Column], texts: &[Vec<u64>], rows: usize) {
+    /// Looks at a block. `there` rows have come in all.
+    fn add(&mut self, columns: &[Column], texts: &[Vec<u64>], there: usize, rows: usize) {
         let rows = self.rows..self.rows + rows;
+        let within = |column: &Column| {
+            // Vectors and byte strings may have come to where nobody looks.
+            let lost = if is_number(column) { there.saturating_sub(column.len()) } else { 0 };
+            rows.start - lost..rows.end - lost
+        };
         if let Some(hasher) = &self.hasher {
-            self.digest = self.digest.followed_by(&hasher.block(columns, texts, rows.clone()));
+            self.digest = self.digest.followed_by(&hasher.block_within(columns, texts, rows.len(), within));
         }
         for (extent, column) in self.extents.iter_mut().zip(columns) {
-            if extent.as_mut().is_some_and(|e| !e.extend_rows(column, rows.clone())) {
+            if extent.as_mut().is_some_and(|e| !e.extend_rows(column, within(column))) {
                 *extent = None;
+            }
+        }
+        if !self.away.is_empty() {
+            let block = self.away_hasher.block_within(columns, &[], rows.len(), within);
+            self.away_digest = self.away_digest.followed_by(&block);
+            for (few, place) in self.few.iter_mut().zip(&self.away) {
+                if few.as_mut().is_some_and(|f| !f.add(&columns[*place], within(&columns[*place]))) {
+                    *few = None;
+                }
             }
         }
         self.rows = rows.end;
@@ -70,10 +104,24 @@ impl Survey {
         (known.places() == wanted).then_some(self.digest)
     }
 
+    /// What identifies the columns that are away, in their order: of all rows of a frame.
+    pub(crate) fn away(&self, frame: &Frame) -> Option<(&[usize], Digest)> {
+        (self.complete(frame) && !self.away.is_empty()).then_some((&self.away, self.away_digest))
+    }
+
+    /// How often each value of the columns that are away was seen; of those with few.
+    pub(crate) fn few(&self) -> &[Option<Few>] {
+        &self.few
+    }
+
     /// The extents of a frame's columns, those that are known.
     pub(crate) fn extents(&self, frame: &Frame) -> Option<&[Option<Extent>]> {
         self.complete(frame).then_some(&self.extents)
     }
+}
+
+fn is_number(column: &Column) -> bool {
+    matches!(column.data, Data::F32(_) | Data::F64(_))
 }
 
 /// The places of the columns that a training's digest is of. `Setting::used` decides, and is asked once the rows are
@@ -92,7 +140,7 @@ fn digested<'a>(request: &Request, names: impl Iterator<Item = &'a str>) -> Vec<
 mod tests {
     use super::*;
     use crate::fingerprint::{digest, text_hash};
-    use crate::frame::{Data, Dictionary};
+    use crate::frame::Dictionary;
     use crate::split::Split;
 
     const ROWS: usize = 3 * BLOCK + 777;

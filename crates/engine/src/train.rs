@@ -29,6 +29,7 @@ use crate::params::Values;
 use crate::prepare::options::Options;
 use crate::schema::Task;
 use crate::split::{self, Split};
+use crate::stream::{Source, Stream};
 use crate::survey::Survey;
 use crate::target::Target;
 use serde::{Deserialize, Serialize};
@@ -243,9 +244,26 @@ pub fn train(frame: Frame, request: &Request, cx: &Cx) -> Result<Trained> {
 /// # Errors
 /// As `train`.
 pub fn train_surveyed(frame: Frame, survey: &Survey, request: &Request, cx: &Cx) -> Result<Trained> {
+    train_over(frame, survey, None, request, cx)
+}
+
+/// The same, of a frame whose columns may be away, to be read from a source again: those of [`crate::stream::away`].
+/// The model is the same, bit by bit.
+///
+/// # Errors
+/// As `train`; those of the source.
+pub fn train_over(
+    frame: Frame,
+    survey: &Survey,
+    source: Option<&dyn Source>,
+    request: &Request,
+    cx: &Cx,
+) -> Result<Trained> {
     check(request)?;
     let recipe = Recipe::parse(&request.algorithm, &request.params, &request.preprocess)?;
-    train_in(&Setting::read(&frame, request, recipe.algorithm, survey)?, &recipe, cx)
+    let stream = Stream::of(&frame, survey, source)?;
+    let setting = Setting::read(&frame, request, recipe.algorithm, survey)?.over(stream.as_ref());
+    train_in(&setting, &recipe, cx)
 }
 
 /// Trains by a recipe on rows that were read: holds out and cross-validates as the request says.

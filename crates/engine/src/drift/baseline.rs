@@ -187,8 +187,10 @@ impl Extents {
 
     /// That of a column of plain numbers.
     pub(crate) fn of_numbers(&self, frame: &Frame, column: usize) -> Option<&Extent> {
-        let plain =
-            matches!(frame.columns[column].data, Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_));
+        let plain = matches!(
+            frame.columns[column].data,
+            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Away { .. }
+        );
         if plain { self.at(frame, column) } else { None }
     }
 }
@@ -217,18 +219,18 @@ impl Baseline {
             features,
             target,
             predictions,
-            &Extents::new(frame, &Survey::default()),
+            (&Extents::new(frame, &Survey::default()), &|_| None),
             cx,
         )
     }
 
-    /// As `record`, with what is known of the frame's columns.
-    pub(crate) fn by_extents(
+    /// As `record`, with what is known of the frame's columns, and the distributions of those that are away.
+    pub(crate) fn by_extents<'f>(
         frame: &Frame,
         features: &[usize],
         target: Option<(usize, bool)>,
         predictions: &Predictions,
-        extents: &Extents,
+        (extents, away): (&Extents, &(dyn Fn(usize) -> Option<&'f Distribution> + Sync)),
         cx: &Cx,
     ) -> Result<Baseline> {
         let of = |role, c: usize, shape| (role, &frame.columns[c], Some(c), shape);
@@ -245,6 +247,12 @@ impl Baseline {
         let columns: Vec<Result<ColumnBaseline>> = columns
             .into_par_iter()
             .map(|(role, column, position, shape)| {
+                if matches!(column.data, Data::Away { .. }) {
+                    let known = position.and_then(away).cloned();
+                    let distribution =
+                        known.ok_or_else(|| Error::internal("a column is away, and unknown"))?;
+                    return Ok(ColumnBaseline { name: column.name.clone(), role, distribution });
+                }
                 let extent = position.and_then(|c| extents.of_numbers(frame, c));
                 let sampled = sampled.iter().find(|s| s.rows == column.len());
                 let distribution = read::small_of(column, shape, extent, sampled, cx)?;

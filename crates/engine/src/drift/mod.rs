@@ -34,6 +34,7 @@ pub mod stream;
 pub use baseline::{Baseline, ColumnBaseline, Role};
 pub use compare::{Choices, Finding, between};
 pub use method::{Method, Shape};
+pub(crate) use read::{Few, Sampled, by_sample};
 pub use read::{exact, small};
 
 use crate::error::Result;

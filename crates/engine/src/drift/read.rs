@@ -9,6 +9,7 @@ use crate::learner::Cx;
 use crate::prepare::extent::Extent;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 /// Rows of a column that a stored distribution looks at one by one; of more it takes one of each [`run`] of neighbours,
 /// by hash. Counts, moments and ends are of all rows, and so is everything of columns with few different values.
@@ -60,15 +61,26 @@ struct Known<'a> {
 }
 
 /// The rows that a stored distribution looks at.
-pub(super) struct Sampled {
+pub(crate) struct Sampled {
     /// Of so many.
     pub(super) rows: usize,
     picks: Vec<u32>,
 }
 
 impl Sampled {
+    /// These rows, ascending.
+    pub(crate) fn picks(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        let all = if self.rows <= SAMPLE { self.rows } else { self.picks.len() };
+        (0..all).map(|i| self.picks.get(i).copied().unwrap_or(i as u32))
+    }
+
+    /// How many of them come before a row.
+    pub(crate) fn before(&self, row: usize) -> usize {
+        if self.rows <= SAMPLE { row } else { self.picks.partition_point(|pick| (*pick as usize) < row) }
+    }
+
     /// One of each run of neighbours, by hash; of few rows none, as all are looked at.
-    pub(super) fn of(rows: usize) -> Sampled {
+    pub(crate) fn of(rows: usize) -> Sampled {
         let run = run(rows as u64) as usize;
         let hash = |i: usize| crate::fingerprint::hash(crate::frame::Value::Time(i as i64)) as usize;
         let pick = |i: usize| (i + hash(i) % run.min(rows - i)) as u32;
@@ -242,13 +254,81 @@ fn sampled(
     {
         return Ok(found);
     }
-    let mut found = sample;
     let all = known.extent.copied().unwrap_or_else(extent);
-    let moments = all.moments;
-    if found.rows == 0 || moments.n < found.rows {
+    if sample.rows == 0 || all.moments.n < sample.rows {
         // So few values that the sample met none of them: all rows, then.
         return stored.sort((0..rows).map(value), cx);
     }
+    Ok(scaled(sample, &all, stored))
+}
+
+/// The distribution of a column of plain numbers that was sampled while it was read: `sample` has its rows of
+/// [`Sampled`], `few` all of its values where these are few. None where that does not tell it.
+///
+/// # Errors
+/// When the caller asked to stop.
+pub(crate) fn by_sample(
+    rows: usize,
+    sample: &Column,
+    extent: &Extent,
+    few: Option<&Few>,
+    cx: &Cx,
+) -> Result<Option<Distribution>> {
+    let stored = Stored { whole: false, real: matches!(sample.data, Data::F32(_)) };
+    let mut found = match &sample.data {
+        Data::F32(v) => Numbers::of_reals(v.iter().copied(), cx)?,
+        Data::F64(v) => Numbers::of(v.iter().copied(), false, cx)?,
+        _ => return Ok(None),
+    };
+    if rows > SAMPLE {
+        let counted = few.filter(|_| found.values.len() <= EXACT / 2);
+        let nothing = found.rows == 0 || extent.moments.n < found.rows;
+        found = match counted.or(few.filter(|_| nothing)) {
+            Some(few) => few.numbers(extent, stored),
+            None if nothing => return Ok(None),
+            None => scaled(found, extent, stored),
+        };
+    }
+    found.compress();
+    Ok(Some(Distribution::Numbers(found)))
+}
+
+/// The different finite values of a column and the rows of each, while there are at most [`EXACT`] values.
+#[derive(Default)]
+pub(crate) struct Few(HashMap<u64, u64, BuildHasherDefault<Spread>>);
+
+impl Few {
+    /// Adds rows of a column of plain numbers; false where there are too many values.
+    pub(crate) fn add(&mut self, column: &Column, rows: Range<usize>) -> bool {
+        match &column.data {
+            Data::F32(v) => self.extend(v[rows].iter().map(|x| f64::from(*x))),
+            Data::F64(v) => self.extend(v[rows].iter().copied()),
+            _ => false,
+        }
+    }
+
+    fn extend(&mut self, values: impl Iterator<Item = f64>) -> bool {
+        for x in values.filter(|x| x.is_finite()) {
+            *self.0.entry((x + 0.0).to_bits()).or_default() += 1;
+            if self.0.len() > EXACT {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn numbers(&self, extent: &Extent, stored: Stored) -> Numbers {
+        let mut counts: Vec<(f64, u64)> =
+            self.0.iter().map(|(bits, n)| (f64::from_bits(*bits), *n)).collect();
+        counts.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let moments = &extent.moments;
+        Numbers::of_counts(counts.into_iter(), moments.missing, moments.infinite, stored.whole)
+    }
+}
+
+/// The distribution of all rows, of which `extent` tells the moments, by that of a sample.
+fn scaled(sample: Numbers, extent: &Extent, stored: Stored) -> Numbers {
+    let (mut found, all, moments) = (sample, extent, extent.moments);
     found.compress();
     let (seen, there) = (found.rows as f64, moments.n as f64);
     let mut below = 0.0;
@@ -270,7 +350,7 @@ fn sampled(
     // errors of the cumulative shares, summed over the range.
     found.rank_error = (found.rank_error + 1.36 / seen.sqrt()).min(1.0);
     found.distance_error += 2.0 * spread / seen.sqrt();
-    Ok(found)
+    found
 }
 
 /// All rows, counted by value, where the sample met few different ones and the others bring few more.

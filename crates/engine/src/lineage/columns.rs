@@ -39,7 +39,7 @@ impl ColumnFacts {
             ColumnFacts { name: column.name.clone(), role, kind: kind(column.kind()), ..Self::default() };
         let extent = || known.copied().or_else(|| Extent::of_column(column));
         match &column.data {
-            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Bool(_) => {
+            Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::I64(_) | Data::Bool(_) | Data::Away { .. } => {
                 facts.numbers(&extent().unwrap_or(Extent::NONE))
             }
             Data::Vector { values, .. } => facts.numbers(&Extent::of(values)),

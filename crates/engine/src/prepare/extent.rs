@@ -93,9 +93,12 @@ impl Extent {
             Data::I64(v) => self.extend_by(rows.map(|i| if missing(i) { f64::NAN } else { v[i] as f64 })),
             Data::Bool(v) => self.extend_by(v[rows].iter().map(|b| TRUTH[usize::from(*b).min(2)])),
             Data::Time(v) => self.extend_by(v[rows].iter().map(|t| seconds(*t))),
-            Data::Text(_) | Data::Labels(_) | Data::Vector { .. } | Data::Bytes { .. } | Data::Images(_) => {
-                return false;
-            }
+            Data::Text(_)
+            | Data::Labels(_)
+            | Data::Vector { .. }
+            | Data::Bytes { .. }
+            | Data::Images(_)
+            | Data::Away { .. } => return false,
         }
         true
     }

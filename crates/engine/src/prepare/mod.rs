@@ -15,8 +15,9 @@ use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::labels::LabelSets;
 use crate::learner::{Cx, Input};
 use crate::pictures::Pictures;
-use crate::run::{Rows, edge};
-use crate::schema::{Buffer, Feature, ImageShape, Schema, Task, Unit};
+use crate::run::{Buffers, Rows, edge};
+use crate::schema::{Buffer, Chunk, Feature, ImageShape, Schema, Task, Unit};
+use crate::stream::Stream;
 use encode::{Encoder, UNKNOWN};
 use options::Options;
 use rayon::prelude::*;
@@ -241,7 +242,7 @@ impl Prepared {
 fn needs_summary(column: &Column, plan: &options::Plan) -> bool {
     match column.kind() {
         ColumnKind::Text | ColumnKind::Bytes => true,
-        _ => plan.scale || plan.indicator || plan.missing == options::MissingPolicy::Mean,
+        _ => plan.needs_numbers(),
     }
 }
 
@@ -251,11 +252,18 @@ const TILE: usize = 64;
 /// The values of some rows: a copy where the rows are neighbours, as they are unless some were held out.
 #[inline(always)]
 fn fetch<T: Copy + Into<f64>>(values: &[T], rows: &[u32], into: &mut [f64]) {
+    fetch_after(values, 0, rows, into);
+}
+
+/// The same, of values that begin with row `begin`.
+#[inline(always)]
+fn fetch_after<T: Copy + Into<f64>>(values: &[T], begin: usize, rows: &[u32], into: &mut [f64]) {
     let first = rows.first().map_or(0, |r| *r as usize);
     let neighbours = rows.iter().zip(first as u32..).fold(true, |all, (row, next)| all & (*row == next));
-    match values.get(first..first + rows.len()) {
+    let at = first.wrapping_sub(begin);
+    match values.get(at..at.wrapping_add(rows.len())) {
         Some(values) if neighbours => into.iter_mut().zip(values).for_each(|(x, v)| *x = (*v).into()),
-        _ => into.iter_mut().zip(rows).for_each(|(x, i)| *x = values[*i as usize].into()),
+        _ => into.iter_mut().zip(rows).for_each(|(x, i)| *x = values[*i as usize - begin].into()),
     }
 }
 
@@ -288,6 +296,9 @@ pub struct FrameRows<'a> {
     codes: Vec<Vec<u32>>,
     /// The inputs that are one number a row and nothing more, with how they are encoded; ascending.
     plain: Vec<(usize, encode::Number)>,
+    /// Where columns that are away come from, and the place of each input among them.
+    stream: Option<&'a Stream<'a>>,
+    away: Vec<Option<usize>>,
     /// The seed of cross-fitting, when these are the rows that the preprocessing was learnt on.
     training: Option<u64>,
 }
@@ -332,7 +343,8 @@ impl<'a> FrameRows<'a> {
         let numbers = columns.iter().zip(&prepared.encoders).enumerate();
         let plain = numbers.filter_map(|(input, (column, encoder))| {
             let column = &frame.columns[*column];
-            let direct = matches!(column.data, Data::F32(_) | Data::F64(_) | Data::I32(_));
+            let direct =
+                matches!(column.data, Data::F32(_) | Data::F64(_) | Data::I32(_) | Data::Away { .. });
             match encoder {
                 Encoder::Number(n) if direct && column.missing.is_empty() && !n.indicator => {
                     Some((input, *n))
@@ -341,7 +353,38 @@ impl<'a> FrameRows<'a> {
             }
         });
         let plain = plain.collect();
-        Ok(FrameRows { frame, prepared, columns, rows, roles, replaced: None, codes, plain, training })
+        let (stream, away) = (None, vec![None; columns.len()]);
+        let replaced = None;
+        Ok(FrameRows {
+            frame,
+            prepared,
+            columns,
+            rows,
+            roles,
+            replaced,
+            codes,
+            plain,
+            stream,
+            away,
+            training,
+        })
+    }
+
+    /// Reads the columns that are away from there. The rows must be ascending then.
+    pub(crate) fn over(mut self, stream: Option<&'a Stream<'a>>) -> FrameRows<'a> {
+        let place = |column: &usize| stream.and_then(|s| s.places.binary_search(column).ok());
+        self.away = self.columns.iter().map(place).collect();
+        self.stream = stream.filter(|_| self.away.iter().any(Option::is_some));
+        self
+    }
+
+    /// An input's column, and the row that it begins with.
+    #[inline(always)]
+    fn column<'b>(&'b self, input: usize, block: &Block<'b>) -> (&'b Column, usize) {
+        match self.away[input].and_then(|at| block.columns.get(at)) {
+            Some(column) => (column, block.first),
+            None => (&self.frame.columns[self.columns[input]], 0),
+        }
     }
 
     /// Takes the values of one input from other rows, one for each row given.
@@ -369,7 +412,7 @@ impl<'a> FrameRows<'a> {
 
     /// Encodes all columns of plain numbers into `x`, tile by tile; false where one of them holds what its encoder
     /// refuses, to be found by `read_column`.
-    fn read_numbers(&self, rows: &[u32], x: &mut [f64]) -> bool {
+    fn read_numbers(&self, rows: &[u32], block: &Block, x: &mut [f64]) -> bool {
         let width = self.prepared.width();
         let mut all = true;
         vectorized(
@@ -379,10 +422,11 @@ impl<'a> FrameRows<'a> {
                     let mut tile = [0.0; TILE];
                     let tile = &mut tile[..rows.len()];
                     for (input, number) in &self.plain {
-                        match &self.frame.columns[self.columns[*input]].data {
-                            Data::F32(v) => fetch(v, rows, tile),
-                            Data::F64(v) => fetch(v, rows, tile),
-                            Data::I32(v) => fetch(v, rows, tile),
+                        let (column, begin) = self.column(*input, block);
+                        match &column.data {
+                            Data::F32(v) => fetch_after(v, begin, rows, tile),
+                            Data::F64(v) => fetch_after(v, begin, rows, tile),
+                            Data::I32(v) => fetch_after(v, begin, rows, tile),
                             _ => continue,
                         }
                         all &= number.put_all(tile);
@@ -397,8 +441,8 @@ impl<'a> FrameRows<'a> {
         all
     }
 
-    fn read_column(&self, input: usize, rows: &[u32], into: &mut Buffer) -> Result<()> {
-        let column = &self.frame.columns[self.columns[input]];
+    fn read_column(&self, input: usize, rows: &[u32], block: &Block, into: &mut Buffer) -> Result<()> {
+        let (column, begin) = self.column(input, block);
         let encoder = &self.prepared.encoders[input];
         let width = self.prepared.width();
         let slots = self.prepared.offsets[input]..self.prepared.offsets[input + 1];
@@ -410,7 +454,7 @@ impl<'a> FrameRows<'a> {
         };
         let mut numbers = |n: &encode::Number, value: &dyn Fn(usize) -> f64| -> Result<()> {
             for (r, i) in rows.iter().map(|i| *i as usize).enumerate() {
-                n.put(value(i), &mut into.x[r * width + slots.start..r * width + slots.end])
+                n.put(value(i - begin), &mut into.x[r * width + slots.start..r * width + slots.end])
                     .map_err(|f| explain(i, f))?;
             }
             Ok(())
@@ -440,7 +484,7 @@ impl<'a> FrameRows<'a> {
                     } else {
                         &mut []
                     };
-                    encoder.put(column.value(i), None, x, picture).map_err(|f| explain(i, f))?;
+                    encoder.put(column.value(i - begin), None, x, picture).map_err(|f| explain(i, f))?;
                 }
                 Ok(())
             }
@@ -457,8 +501,49 @@ impl Rows for FrameRows<'_> {
         edge(self.roles.group, row, |i| self.rows.get(i).map_or(usize::MAX, |r| *r as usize))
     }
 
+    fn streamed(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    fn pass(&self, take: &(dyn Fn(&Chunk) -> Result<()> + Sync), cx: &Cx) -> Result<()> {
+        let stream = self.stream.ok_or_else(|| Error::internal("rows are not read in passes"))?;
+        let buffers = Buffers::default();
+        let give = |first: usize, columns: &[Column]| {
+            let end = first + columns.first().map_or(0, Column::len);
+            let before = |row: usize| self.rows.partition_point(|r| (*r as usize) < row);
+            let range = before(first)..before(end);
+            if range.is_empty() {
+                return Ok(());
+            }
+            buffers.lend(|buffer| {
+                self.encode(range, &Block { first, columns }, buffer)?;
+                take(&buffer.chunk())
+            })
+        };
+        stream.pass(&give, cx)
+    }
+
     fn read(&self, range: Range<usize>, into: &mut Buffer) -> Result<()> {
+        if self.stream.is_some() {
+            return Err(Error::internal("rows are read in passes only"));
+        }
+        self.encode(range, &Block { first: 0, columns: &[] }, into)
+    }
+}
+
+/// Rows of the columns that are away, from one on.
+struct Block<'b> {
+    first: usize,
+    columns: &'b [Column],
+}
+
+impl FrameRows<'_> {
+    fn encode(&self, range: Range<usize>, block: &Block, into: &mut Buffer) -> Result<()> {
         let rows = &self.rows[range.clone()];
+        let gone = |input| matches!(self.column(input, block).0.data, Data::Away { .. });
+        if (0..self.columns.len()).any(gone) {
+            return Err(Error::internal("a column is away, and nobody reads it"));
+        }
         into.clear(range.start as u64);
         into.rows = rows.len();
         into.x.resize(rows.len() * self.prepared.width(), 0.0);
@@ -466,7 +551,7 @@ impl Rows for FrameRows<'_> {
         if let Some(pictures) = self.kept() {
             into.keep(pictures, rows);
         }
-        let done = self.read_numbers(rows, &mut into.x);
+        let done = self.read_numbers(rows, block, &mut into.x);
         for input in 0..self.columns.len() {
             let other = match &self.replaced {
                 Some((replaced, others)) if *replaced == input => Some(&others[range.clone()]),
@@ -474,7 +559,7 @@ impl Rows for FrameRows<'_> {
             };
             let missing = !done || self.plain.binary_search_by_key(&input, |p| p.0).is_err();
             if missing || other.is_some() {
-                self.read_column(input, other.unwrap_or(rows), into)?;
+                self.read_column(input, other.unwrap_or(rows), block, into)?;
             }
         }
         let Roles { y, sets, weight, offset, group } = self.roles;

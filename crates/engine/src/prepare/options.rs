@@ -181,6 +181,13 @@ pub struct Plan {
     pub dates: Vec<Part>,
 }
 
+impl Plan {
+    /// Whether numbers must be summed up before they can be encoded.
+    pub(crate) fn needs_numbers(&self) -> bool {
+        self.scale || self.indicator || self.missing == MissingPolicy::Mean
+    }
+}
+
 /// Checked options: the JSON with defaults filled in, and per-column plans on demand.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -19,6 +19,7 @@ use crate::roles;
 use crate::schema::{Schema, Task};
 use crate::scorer::{measure_unsupervised, score_all};
 use crate::split::{self, Parts, Split, Times};
+use crate::stream::Stream;
 use crate::survey::Survey;
 use crate::target::{self, Target};
 use std::collections::HashMap;
@@ -55,6 +56,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) plan: Plan,
     pub(crate) request: &'a Request,
     survey: &'a Survey,
+    /// Where columns that are away come from.
+    stream: Option<&'a Stream<'a>>,
     extents: Extents,
     digest: OnceLock<Digest>,
 }
@@ -108,6 +111,7 @@ impl<'a> Setting<'a> {
             plan: request.decision.plan()?,
             request,
             survey,
+            stream: None,
             extents: Extents::new(frame, survey),
             digest: OnceLock::new(),
         };
@@ -120,6 +124,11 @@ impl<'a> Setting<'a> {
             .hint("Use split => 'random'."));
         }
         Ok(setting)
+    }
+
+    /// The same, with columns that are away and come from there.
+    pub(crate) fn over(self, stream: Option<&'a Stream<'a>>) -> Setting<'a> {
+        Setting { stream, ..self }
     }
 
     /// The extent of a column of numbers, truth values or times.
@@ -245,6 +254,9 @@ impl<'a> Setting<'a> {
         }
         let used = self.used()?;
         let found = self.survey.digest(self.frame, &used);
+        if found.is_none() && self.stream.is_some() {
+            return Err(Error::internal("columns are away that were not digested"));
+        }
         Ok(*self.digest.get_or_init(|| found.unwrap_or_else(|| digest(self.frame, &used))))
     }
 
@@ -308,7 +320,7 @@ impl<'a> Setting<'a> {
         let init = self.request.init_model.as_deref();
         // Preprocessing that another training learnt is used as in scoring.
         let training = init.is_none().then_some(self.request.seed);
-        let source = FrameRows::bind(self.frame, &prepared, rows, roles, training)?;
+        let source = FrameRows::bind(self.frame, &prepared, rows, roles, training)?.over(self.stream);
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let from = init.map(|i| &i.payload[..]);
@@ -404,7 +416,8 @@ impl<'a> Setting<'a> {
         let target = request.target.as_ref().map(|name| frame.position(name)).transpose()?;
         let labels = !self.target.classes.is_empty();
         let target = target.map(|t| (t, labels));
-        Baseline::by_extents(frame, &features, target, predictions, &self.extents, cx)
+        let away = |column| self.stream.and_then(|s| s.distribution(column));
+        Baseline::by_extents(frame, &features, target, predictions, (&self.extents, &away), cx)
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
@@ -440,7 +453,7 @@ impl<'a> Setting<'a> {
     /// Some rows as a model reads them, to be scored.
     fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: &'r [u32]) -> Result<FrameRows<'r>> {
         let known = Roles { y: &[], sets: None, weight: &[], ..self.roles() };
-        FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)
+        Ok(FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?.over(self.stream))
     }
 
     /// What rows have beside features, a value a row of the frame.

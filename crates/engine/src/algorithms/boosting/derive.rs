@@ -59,7 +59,7 @@ impl Local {
             }
             for i in rows {
                 let w = self.weight.get(i).copied().unwrap_or(1.0);
-                let y = self.y[i];
+                let y = self.y.at(i);
                 let ([g, h], loss) = match params.objective {
                     Objective::Lambdarank => (self.derived[i], 0.0),
                     Objective::Softmax(_) => {
@@ -137,7 +137,7 @@ impl Local {
                     cx.check()?;
                 }
                 if self.held_out.get(row) != Some(&true) {
-                    cells.count(0, *range, *y, self.weight_units(state, row));
+                    cells.count(0, *range, y, self.weight_units(state, row));
                 }
             }
         }
@@ -173,7 +173,7 @@ impl Local {
                     cells.count(
                         search,
                         *range,
-                        self.y[row] - self.scores[0][row],
+                        self.y.at(row) - self.scores[0][row],
                         self.weight_units(state, row),
                     );
                 }

@@ -196,6 +196,7 @@ impl Learner for Boosting {
     type Partial = Partial;
     type Model = Boosted;
     const RESUMES: bool = true;
+    const KEEPS_ROWS: bool = true;
 
     fn params(values: &Values, schema: &Schema) -> Result<Params> {
         shard::check_rows(schema.rows)?;

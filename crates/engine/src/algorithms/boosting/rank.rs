@@ -6,6 +6,7 @@
 
 use super::params::RankRules;
 use crate::error::Result;
+use crate::lean::Lean;
 use crate::learner::Cx;
 
 /// The rows of a shard by query.
@@ -21,7 +22,7 @@ pub struct Queries {
 
 impl Queries {
     /// Brings the rows of each group together.
-    pub fn new(group: &[u64], y: &[f64], rules: &RankRules) -> Queries {
+    pub fn new(group: &[u64], y: &Lean, rules: &RankRules) -> Queries {
         let mut order: Vec<u32> = (0..group.len() as u32).collect();
         order.sort_by_key(|row| group[*row as usize]);
         let mut queries = Queries::default();
@@ -30,7 +31,7 @@ impl Queries {
         let mut end = 0;
         for rows in order.chunk_by(|a, b| group[*a as usize] == group[*b as usize]) {
             end += rows.len();
-            let mut gains: Vec<f64> = rows.iter().map(|r| gain(rules, y[*r as usize])).collect();
+            let mut gains: Vec<f64> = rows.iter().map(|r| gain(rules, y.at(*r as usize))).collect();
             gains.sort_by(|a, b| b.total_cmp(a));
             let most = queries.sum(gains.into_iter(), rules);
             queries.ends.push((end, if most > 0.0 { 1.0 / most } else { 0.0 }));
@@ -54,7 +55,7 @@ impl Queries {
     pub fn derive(
         &self,
         rules: &RankRules,
-        y: &[f64],
+        y: &Lean,
         scores: &[f64],
         out: &mut [[f64; 2]],
         mut lacks: impl FnMut(u32, f64),
@@ -70,7 +71,7 @@ impl Queries {
             // Stable: equal scores stay in the order of the rows.
             sorted.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
             rows.iter().for_each(|r| out[*r as usize] = [0.0; 2]);
-            let found = self.sum(sorted.iter().map(|r| gain(rules, y[*r as usize])), rules) * inverse;
+            let found = self.sum(sorted.iter().map(|r| gain(rules, y.at(*r as usize))), rules) * inverse;
             if let Some(first) = rows.first() {
                 lacks(*first, if *inverse > 0.0 { 1.0 - found } else { 0.0 });
             }
@@ -85,7 +86,7 @@ impl Queries {
     fn pairs(
         &self,
         rules: &RankRules,
-        y: &[f64],
+        y: &Lean,
         scores: &[f64],
         sorted: &[u32],
         inverse: f64,
@@ -93,7 +94,7 @@ impl Queries {
         cx: &Cx,
     ) -> Result<()> {
         let score = |place: usize| scores[sorted[place] as usize];
-        let relevance = |place: usize| y[sorted[place] as usize];
+        let relevance = |place: usize| y.at(sorted[place] as usize);
         let differ = sorted.len() > 1 && score(0) != score(sorted.len() - 1);
         let mut total = 0.0;
         for i in 0..sorted.len().saturating_sub(1).min(rules.truncation) {

@@ -14,6 +14,7 @@ use super::rank::Queries;
 use super::tree::{Desk, Found, Tree};
 use super::{Partial, Phase, State};
 use crate::error::{Error, Kind, Result};
+use crate::lean::Lean;
 use crate::learner::{Cx, Model};
 use crate::run::Buffers;
 use crate::schema::Chunk;
@@ -29,7 +30,7 @@ pub struct Local {
     pub(super) ready: bool,
     pub(super) rows: usize,
     pub(super) panels: Panels,
-    pub(super) y: Vec<f64>,
+    pub(super) y: Lean,
     pub(super) weight: Vec<f64>,
     /// Random bits of a row, from its content: how its gradients are rounded.
     pub(super) noise: Vec<u32>,
@@ -139,7 +140,7 @@ impl Local {
                 state.bins[*f as usize].fill(values, self.panels.column_mut(lane, from + block * BLOCK));
             }
         }
-        self.y.extend_from_slice(chunk.y);
+        self.y.extend(chunk.y);
         if state.facts.weighted {
             let facts = &state.facts;
             self.weight.extend((0..chunk.rows).map(|i| facts.weight(chunk.y[i], chunk.weight(i))));
@@ -298,7 +299,7 @@ impl Local {
             }
             // A query counts once, by its first row.
             let w = first.get(i).or(self.weight.get(i)).copied().unwrap_or(1.0);
-            partial.targets.add(params.objective, &state.facts, *y, w, self.held_out.get(i) == Some(&true));
+            partial.targets.add(params.objective, &state.facts, y, w, self.held_out.get(i) == Some(&true));
         }
         Ok(())
     }
@@ -351,13 +352,14 @@ impl Local {
         let k = state.model.base.len();
         let per_unit = 1.0 / state.facts.loss_unit(params.objective);
         let mut block = Block::default();
+        let mut room = [0.0; BLOCK];
         for from in (0..self.rows).step_by(BLOCK) {
             cx.check()?;
             let rows = from..(from + BLOCK).min(self.rows);
             if k > 1 && first == 0 {
                 self.find_chances(rows.clone(), &mut block);
             }
-            let y = &self.y[rows.clone()];
+            let y = self.y.block(rows.clone(), &mut room);
             let weight = self.weight.get(rows.clone()).filter(|w| !w.is_empty());
             for (i, (tree, growth)) in self.growing.iter_mut().zip(&state.growth).enumerate() {
                 let class = first + i;
@@ -388,7 +390,7 @@ impl Local {
         chances.iter_mut().for_each(|c| c.resize(self.rows, 0.0));
         let chances = chances.iter_mut().map(|c| &mut c[rows.clone()]);
         loss::softmax(scores.iter().map(|s| &s[rows.clone()]), chances, block);
-        block.lose(&y[rows.clone()], |row, class| scores[class][rows.start + row]);
+        block.lose(y.block(rows.clone(), &mut [0.0; BLOCK]), |row, class| scores[class][rows.start + row]);
     }
 
     fn choose_rows(&self, params: &Params, state: &State, round: usize, seed: u64, order: &mut Vec<u32>) {
@@ -407,7 +409,7 @@ impl Local {
                 let share = match &state.sample {
                     Some(sample) if self.importance[row] < sample.threshold => sample.share,
                     Some(_) => 1.0,
-                    None => params.bagging[usize::from(self.y[row] == 1.0)],
+                    None => params.bagging[usize::from(self.y.at(row) == 1.0)],
                 };
                 let left_out = share < 1.0 && loss::draw(seed, stream, number) >= share;
                 if !held_out && !left_out {

@@ -133,8 +133,6 @@ impl Tree {
         let question = panels.question(split.feature as usize, &split.left);
         let rows = &mut self.order[range];
         let Desk { sums, rows: scratch } = desk;
-        scratch.resize(scratch.len().max(rows.len()), 0);
-        let scratch = &mut scratch[..rows.len()];
         let (mut l, mut r) = (0, 0);
         for from in (0..rows.len()).step_by(BLOCK) {
             if from % (BLOCK * 64) == 0 {
@@ -142,6 +140,9 @@ impl Tree {
             }
             let (first_l, first_r) = (l, r);
             let to = (from + BLOCK).min(rows.len());
+            // It grows as far as rows go right: a tree's first splits would else double what lists of rows take.
+            scratch.resize(scratch.len().max(r + BLOCK), 0);
+            let scratch = &mut scratch[..r + BLOCK];
             // In a loop of its own, as then no look at a row waits for another one's.
             let mut left = [false; BLOCK];
             for (left, row) in left.iter_mut().zip(&rows[from..to]) {
