@@ -43,9 +43,21 @@ def pictures(db):
 
 
 @pytest.fixture
-def watcher(device):  # noqa: F811
+def learner(device):  # noqa: F811
+    """A function that connects as `device` does, for trainings that may take long enough to tell how far they are."""
+
+    def open_one():
+        session = device()
+        session.execute("SET damson.progress = off")
+        return session
+
+    return open_one
+
+
+@pytest.fixture
+def watcher(learner):
     """A session that looks at the device while others use it."""
-    return device()
+    return learner()
 
 
 def begin(session, watcher, sql, epochs=1):
@@ -57,8 +69,8 @@ def begin(session, watcher, sql, epochs=1):
     return work
 
 
-def test_a_device_trains_the_model_that_the_session_does(pictures, device):  # noqa: F811
-    session = device()
+def test_a_device_trains_the_model_that_the_session_does(pictures, learner):
+    session = learner()
     for name, more, arguments in [
         ("plain", "", ""),
         ("stops", ', "early_stopping": true, "ema_decay": 0.9', ""),
@@ -81,9 +93,9 @@ def test_a_device_trains_the_model_that_the_session_does(pictures, device):  # n
     assert session.warnings == []
 
 
-def test_it_shows_while_it_trains_and_scores_go_on(pictures, device, watcher):  # noqa: F811
+def test_it_shows_while_it_trains_and_scores_go_on(pictures, learner, watcher):
     pictures.execute(train("side"))
-    session = device()
+    session = learner()
     expected = one(pictures, "SELECT sum(damson.probability('side', 'left', image)) FROM pictures")
     assert one(watcher, "SELECT sum(damson.probability('side', 'left', image)) FROM pictures") == expected
     rows = found(watcher)["rows"]
@@ -98,8 +110,8 @@ def test_it_shows_while_it_trains_and_scores_go_on(pictures, device, watcher):  
     assert isinstance(work.result(), psycopg.errors.QueryCanceled)
 
 
-def test_two_learners_take_turns(pictures, device, watcher):  # noqa: F811
-    sessions = [device(), device()]
+def test_two_learners_take_turns(pictures, learner, watcher):
+    sessions = [learner(), learner()]
     works = [Background(lambda s=s, i=i: s.execute(train(f"m{i}")).fetchall()) for i, s in enumerate(sessions)]
     assert [w.result() for w in works] == [[(1,)], [(1,)]]
     assert artifact(pictures, "m0") == artifact(pictures, "m1")
@@ -107,8 +119,8 @@ def test_two_learners_take_turns(pictures, device, watcher):  # noqa: F811
 
 
 @pytest.mark.parametrize("ends", ["cancel", "timeout", "terminate"])
-def test_who_trains_can_be_ended(pictures, device, watcher, ends):  # noqa: F811
-    session = device()
+def test_who_trains_can_be_ended(pictures, learner, watcher, ends):
+    session = learner()
     if ends == "timeout":
         session.execute("SET statement_timeout = '3s'")
     work = begin(session, watcher, train("long", epochs=5000))
@@ -130,10 +142,10 @@ def test_who_trains_can_be_ended(pictures, device, watcher, ends):  # noqa: F811
     assert watcher.warnings == [] and told(watcher)["pid"] == pid
 
 
-def test_a_lost_worker_leaves_the_training_to_the_session(pictures, device, watcher):  # noqa: F811
-    pictures.execute(train("here", epochs=40))
-    session = device()
-    work = begin(session, watcher, train("there", epochs=40), epochs=3)
+def test_a_lost_worker_leaves_the_training_to_the_session(pictures, learner, watcher):
+    pictures.execute(train("here", epochs=60))
+    session = learner()
+    work = begin(session, watcher, train("there", epochs=60), epochs=3)
     one(pictures, "SELECT pg_terminate_backend(%s)", told(watcher)["pid"])
     assert work.result() == [(1,)]
     (warning,) = session.warnings
@@ -144,10 +156,10 @@ def test_a_lost_worker_leaves_the_training_to_the_session(pictures, device, watc
     assert len(session.warnings) == 1 and told(watcher)["epochs"] == 2
 
 
-def test_memory_is_capped_before_the_first_step(pictures, device, system):  # noqa: F811
+def test_memory_is_capped_before_the_first_step(pictures, learner, system):  # noqa: F811
     pictures.execute(train("here"))
     system("damson.device_memory", "'1MB'")
-    session = device()
+    session = learner()
     session.execute(train("there"))
     (warning,) = session.warnings
     assert warning.startswith("the network is trained by the CPU: the training takes "), warning
@@ -156,11 +168,11 @@ def test_memory_is_capped_before_the_first_step(pictures, device, system):  # no
     assert told(session)["trainings"] == 0 and told(session)["epochs"] == 0
 
 
-def test_no_driver_means_the_cpu_and_one_warning(pictures, device):  # noqa: F811
+def test_no_driver_means_the_cpu_and_one_warning(pictures, learner):
     if pathlib.Path("/dev/nvidiactl").exists():
         pytest.skip("this machine has a GPU")
     pictures.execute(train("here"))
-    session = device()
+    session = learner()
     for setting, warnings in [("cuda", ["the network is trained by the CPU: no CUDA driver found"]), ("auto", [])]:
         session.warnings.clear()
         session.execute(f"SET damson.device = {setting}")
@@ -169,21 +181,21 @@ def test_no_driver_means_the_cpu_and_one_warning(pictures, device):  # noqa: F81
         assert artifact(pictures, setting) == artifact(pictures, "here")
 
 
-def test_a_checkpoint_of_the_device_is_gone_on_from_by_the_cpu_and_back(pictures, device, watcher):  # noqa: F811
-    pictures.execute(train("whole", epochs=30))
-    session = device()
+def test_a_checkpoint_of_the_device_is_gone_on_from_by_the_cpu_and_back(pictures, learner, watcher):
+    pictures.execute(train("whole", epochs=60))
+    session = learner()
     session.execute("SET damson.checkpoint_interval = 0")
-    begin_here = train("broken", epochs=30)
+    begin_here = train("broken", epochs=60)
     work = begin(session, watcher, begin_here, epochs=4)
     session.cancel()
     assert isinstance(work.result(), psycopg.errors.QueryCanceled)
     reached = epoch(pictures)[0]
-    assert 3 <= reached < 30
-    resume = train("broken", epochs=30, arguments=", resume => true")
+    assert 3 <= reached < 60
+    resume = train("broken", epochs=60, arguments=", resume => true")
     # On with the CPU, which is broken off again, and to the end by the device.
     session.execute("SET damson.device = cpu")
     work = Background(lambda: session.execute(resume).fetchall())
-    wait_for(lambda: (epoch(pictures) or [30])[0] > reached or work.ended, "another checkpoint")
+    wait_for(lambda: (epoch(pictures) or [60])[0] > reached or work.ended, "another checkpoint")
     session.cancel()
     outcome = work.result()
     if isinstance(outcome, psycopg.errors.QueryCanceled):
@@ -195,8 +207,8 @@ def test_a_checkpoint_of_the_device_is_gone_on_from_by_the_cpu_and_back(pictures
     assert artifact(pictures, "broken") == artifact(pictures, "whole")
 
 
-def test_a_stopped_worker_can_be_waited_for_no_longer(pictures, device, watcher):  # noqa: F811
-    session = device()
+def test_a_stopped_worker_can_be_waited_for_no_longer(pictures, learner, watcher):
+    session = learner()
     work = begin(session, watcher, train("long", epochs=5000))
     pid = told(watcher)["pid"]
     os.kill(pid, signal.SIGSTOP)
@@ -210,13 +222,13 @@ def test_a_stopped_worker_can_be_waited_for_no_longer(pictures, device, watcher)
     wait_for(lambda: told(watcher)["trainings"] == 0, "the training to be forgotten")
 
 
-def test_a_job_trains_by_the_device(pictures, device, watcher):  # noqa: F811
+def test_a_job_trains_by_the_device(pictures, learner, watcher):
     def train_by_job(session, name):
         session.execute(train(name, arguments=", wait => false").replace("SELECT version", "SELECT job"))
         wait_for(lambda: one(pictures, "SELECT count(*) FROM damson.models WHERE name = %s", name), "the job")
 
     before = told(watcher)["epochs"] or 0
-    train_by_job(device(), "there")
+    train_by_job(learner(), "there")
     assert told(watcher)["epochs"] == before + 3
     train_by_job(pictures, "here")
     assert told(watcher)["epochs"] == before + 3

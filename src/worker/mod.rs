@@ -6,7 +6,7 @@
 //! - [`clock`]: one a database while something is due later. It is connected to no database, so that it
 //!   holds none, sleeps until the time comes, and starts the launcher. After a crash the server starts it anew, and
 //!   with it what the crash ended.
-//! - [`device`]: one a database while networks are scored by a GPU. It is connected to no database, either.
+//! - [`device`]: one a database while networks are scored or trained by a GPU. It is connected to no database, either.
 //! - [`transaction`]: one transaction, whose errors are values.
 //!
 //! A session that submits a job starts the launcher when it commits. Where one runs, the second one wakes it and ends.

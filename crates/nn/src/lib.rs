@@ -5,7 +5,7 @@
 //!   it lowers; [`optimizer`]: its steps. [`score`]: outputs of a trained network. [`weights`]: first weights, and
 //!   weights as safetensors.
 //! - [`pass`]: a group of images forward and backward. [`kernels`]: the arithmetic, by kind of CPU.
-//! - [`device`]: what a process owns that runs networks for others; [`cuda`]: a GPU.
+//! - [`device`]: what a process owns that runs networks for others, and trains them; [`cuda`]: a GPU.
 //!
 //! Results are the same, bit for bit, on any number of threads: images are dealt to a fixed number of lanes, and
 //! their sums are added in order.

@@ -7,6 +7,8 @@
 //!
 //! A training has the device for an epoch at a time; between two steps of it the worker does what else was asked.
 
+mod teaching;
+
 use super::batch::{Batch, Request};
 use super::pupils::Pupils;
 use super::segment::{BUSY, Control, FREE, LEFT, Outcome, READY, SIZES, Slot, Stage, Verb, answer_at, now};
@@ -370,6 +372,17 @@ impl<'a> Owner<'a> {
         let control = self.control;
         match computed {
             Ok(()) => {
+                // Counted first: who has the answer may look at the numbers at once.
+                control
+                    .waited
+                    .fetch_add(requests.iter().map(|r| (begun - r.asked).max(0) as u64).sum(), Relaxed);
+                control.computed.fetch_add((now() - begun).max(0) as u64, Relaxed);
+                control.requests.fetch_add(requests.len() as u64, Relaxed);
+                control.rows.fetch_add(self.batch.rows as u64, Relaxed);
+                control.batches.fetch_add(1, Relaxed);
+                control.largest.fetch_max(requests.len() as u64, Relaxed);
+                let size = requests.len().next_power_of_two().ilog2() as usize;
+                control.sizes[size.min(SIZES - 1)].fetch_add(1, Relaxed);
                 let mut values = &self.batch.out[..];
                 for request in &requests {
                     let (these, others) = values.split_at(request.answer / 8);
@@ -381,16 +394,6 @@ impl<'a> Owner<'a> {
                     }
                     self.slot(request).answer(Outcome::Answered);
                 }
-                control
-                    .waited
-                    .fetch_add(requests.iter().map(|r| (begun - r.asked).max(0) as u64).sum(), Relaxed);
-                control.computed.fetch_add((now() - begun).max(0) as u64, Relaxed);
-                control.requests.fetch_add(requests.len() as u64, Relaxed);
-                control.rows.fetch_add(self.batch.rows as u64, Relaxed);
-                control.batches.fetch_add(1, Relaxed);
-                control.largest.fetch_max(requests.len() as u64, Relaxed);
-                let size = requests.len().next_power_of_two().ilog2() as usize;
-                control.sizes[size.min(SIZES - 1)].fetch_add(1, Relaxed);
             }
             Err(e) => {
                 if matches!(e, nn::Error::Device(_)) {
@@ -406,95 +409,6 @@ impl<'a> Owner<'a> {
             }
         }
         rest
-    }
-
-    /// Does what a learner asks; an epoch when its turn comes.
-    fn attend_pupil(&mut self, request: &Request) {
-        // SAFETY: the segment is mapped, and the session waits.
-        let sent = unsafe { request.bytes() };
-        let done = match request.verb {
-            Verb::Order => self.order(request, sent),
-            Verb::Epoch if self.pupils.knows(request) => return self.pupils.wait(*request),
-            Verb::Weights if self.pupils.knows(request) => self.pupils.weights(request, sent),
-            Verb::Fetch if self.pupils.knows(request) => Ok(()),
-            _ => return self.slot(request).answer(Outcome::Unknown),
-        };
-        match done {
-            Ok(()) if request.verb == Verb::Fetch => {
-                self.give(request, self.pupils.fetch(request.slot, request.rows, request.answer));
-            }
-            Ok(()) => self.slot(request).answer(Outcome::Answered),
-            Err(nn::Error::Device(text)) => {
-                log!("{text}");
-                self.broken = true;
-            }
-            Err(e) => self.fail(request, &e.to_string()),
-        }
-    }
-
-    /// Answers with bytes.
-    fn give(&self, request: &Request, bytes: &[u8]) {
-        // SAFETY: as in `fail`.
-        match unsafe { request.give(bytes) } {
-            true => self.slot(request).answer(Outcome::Answered),
-            false => self.fail(request, "an answer does not fit"),
-        }
-    }
-
-    /// Takes a piece of an order; after the last one the training has its place in the device, for which models leave.
-    fn order(&mut self, request: &Request, sent: &[u8]) -> Result<(), nn::Error> {
-        let (limit, others) = (settings::device_memory(), self.pupils.used_beside(request.slot));
-        let Owner { device, models, pupils, .. } = self;
-        let held = |models: &HashMap<[u8; 64], Held>| models.values().map(|m| m.loaded.bytes()).sum::<u64>();
-        let result = pupils.order(request, sent, settings::max_memory(), |plan, normal, options| {
-            let bytes = device.trainer_bytes(plan, normal, options)?;
-            if bytes.saturating_add(others) > limit {
-                return Err(nn::Error::Memory(format!(
-                    "the training takes {bytes} bytes of the device, damson.device_memory is {limit}"
-                )));
-            }
-            while !models.is_empty() && bytes + others + held(models) > limit {
-                drop_oldest(models);
-            }
-            loop {
-                match device.trainer(plan, normal, options) {
-                    Err(nn::Error::Memory(_)) if !models.is_empty() => drop_oldest(models),
-                    made => return Ok((made?, bytes)),
-                }
-            }
-        });
-        self.tell();
-        result
-    }
-
-    /// Computes the epoch whose turn it is.
-    fn teach(&mut self) {
-        let Some((request, mut pupil)) = self.pupils.begin().filter(|_| !self.broken) else { return };
-        let slot = self.slot(&request);
-        let outcome = pupil.epoch(request.rows as u64, &mut || {
-            attend();
-            self.collect();
-            self.serve();
-            match () {
-                () if self.broken => Err(nn::Error::Device("the device failed meanwhile".into())),
-                () if slot.state.load(Acquire) == LEFT => Err(nn::Error::Cancelled),
-                () => Ok(()),
-            }
-        });
-        self.pupils.end(request.slot, pupil);
-        match outcome {
-            Ok(len) => {
-                self.control.epochs.fetch_add(1, Relaxed);
-                self.give(&request, &(len as u64).to_ne_bytes());
-            }
-            Err(nn::Error::Device(text)) => {
-                log!("{text}");
-                self.broken = true;
-            }
-            // Nobody waits any longer.
-            Err(nn::Error::Cancelled) => {}
-            Err(e) => self.fail(&request, &e.to_string()),
-        }
     }
 
     /// Takes a piece of an artifact; after the last one the model is loaded.

@@ -1,5 +1,6 @@
 // Runs kernels.cu on the CPU, for its tests: the threads of a block are fibres, and a barrier hands over to the next one.
-// Slow and exact; memory that is shared by a block is static, as one block runs at a time.
+// Slow and exact; memory that is shared by a block is static, as one block runs at a time. Threads and blocks come in order, or
+// the other way round: what depends on that has a barrier too few.
 #define EMULATED
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,8 @@ struct Three {
     unsigned x, y, z;
 };
 static Three blockIdx, blockDim, threadIdx;
+static bool backwards;
+extern "C" void emulated_order(int other) { backwards = other; }
 #define __device__ static
 #define __shared__ static
 #define KERNEL static void
@@ -74,21 +77,23 @@ static void run(const unsigned *grid, const unsigned *block, bool barriers, void
         f.context.uc_link = nullptr;
         makecontext(&f.context, run_fibre, 0);
     }
-    for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
-        for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)
-            for (blockIdx.x = 0; blockIdx.x < grid[0]; blockIdx.x++) {
-                for (unsigned i = 0; i < count && !barriers; i++) {
-                    threadIdx = thread(i);
-                    kernel(arguments);
-                }
-                for (Fibre &f : fibres) f.done = false;
-                for (bool left = barriers; left;) {
-                    left = false;
-                    for (Fibre &f : fibres) {
-                        if (f.done) continue;
-                        enter(f);
-                        left |= !f.done;
-                    }
-                }
+    unsigned long blocks = (unsigned long)grid[0] * grid[1] * grid[2];
+    for (unsigned long n = 0; n < blocks; n++) {
+        unsigned long b = backwards ? blocks - 1 - n : n;
+        blockIdx = {(unsigned)(b % grid[0]), (unsigned)(b / grid[0] % grid[1]), (unsigned)(b / grid[0] / grid[1])};
+        for (unsigned i = 0; i < count && !barriers; i++) {
+            threadIdx = thread(backwards ? count - 1 - i : i);
+            kernel(arguments);
+        }
+        for (Fibre &f : fibres) f.done = false;
+        for (bool left = barriers; left;) {
+            left = false;
+            for (unsigned i = 0; i < count; i++) {
+                Fibre &f = fibres[backwards ? count - 1 - i : i];
+                if (f.done) continue;
+                enter(f);
+                left |= !f.done;
             }
+        }
+    }
 }

@@ -39,11 +39,13 @@ pub struct Emulated {
     taken: RefCell<HashMap<u64, Vec<u64>>>,
     most: Cell<usize>,
     limit: usize,
+    /// Whether threads and blocks come the other way round.
+    pub backwards: Cell<bool>,
 }
 
 impl Emulated {
     pub fn new(limit: usize) -> Emulated {
-        Emulated { taken: RefCell::default(), most: Cell::default(), limit }
+        Emulated { taken: RefCell::default(), most: Cell::default(), limit, backwards: Cell::default() }
     }
 
     /// The most that was taken at once.
@@ -129,6 +131,9 @@ impl Card for Emulated {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // SAFETY: a function of the library with these arguments; the caller vouches for the pointers.
         unsafe {
+            let order: libloading::Symbol<unsafe extern "C" fn(i32)> =
+                library().get(b"emulated_order").unwrap();
+            order(i32::from(self.backwards.get()));
             let entry: libloading::Symbol<Entry> = library().get(name.as_bytes()).unwrap();
             entry(shape.grid.as_ptr(), shape.block.as_ptr(), task, pointers.as_mut_ptr());
         }

@@ -370,6 +370,20 @@ fn whole_trainings_agree_with_the_cpu_and_repeat() {
 }
 
 #[test]
+fn nothing_depends_on_the_order_of_threads_and_blocks() {
+    let (emulated, card) = emulated();
+    for (what, shape, layers) in layers() {
+        let options = Options { clip: 0.5, ..options(Optimizer::Adam, ROWS) };
+        let case = Case::new(plan(shape, &layers), options, ROWS);
+        let mut there = case.there(&card);
+        emulated.backwards.set(false);
+        let forth = case.run(&mut there, 1);
+        emulated.backwards.set(true);
+        assert!(case.run(&mut there, 1) == forth, "{what}");
+    }
+}
+
+#[test]
 fn a_training_goes_on_where_another_one_stopped() {
     let (_, card) = emulated();
     let case = whole(&networks()[1].1);
