@@ -4,7 +4,7 @@
 //! All of it is a cache. A shard that lost it is offered its rows again, bins them, adds up the trees of the model
 //! and repeats the splits of the tree in growth; the same code does that and the ordinary step of one round.
 
-use super::super::trees::sketch::{self, Cell, Tally};
+use super::super::trees::sketch::{Finer, Tally};
 use super::histogram::{Layout, Panels};
 use super::loss::{self, BLOCK, Block, Facts};
 use super::model::Boosted;
@@ -25,7 +25,7 @@ use std::ops::Range;
 #[derive(Default)]
 pub struct Local {
     pub(super) tallies: Vec<Tally>,
-    pub(super) finer: Vec<Vec<Cell>>,
+    pub(super) finer: Vec<Finer>,
     /// Whether the rows below are complete.
     pub(super) ready: bool,
     pub(super) rows: usize,
@@ -108,14 +108,14 @@ impl Local {
 
     fn count_finer(&mut self, state: &State, chunk: &Chunk, cx: &Cx) -> Result<()> {
         if self.finer.is_empty() {
-            self.finer = state.refine.iter().map(|r| sketch::finer(r)).collect();
+            self.finer = state.refine.iter().map(|r| Finer::new(r)).collect();
         }
         let width = state.refine.len().max(1);
         for x in chunk.x.chunks(BLOCK * width) {
             cx.check()?;
             for (f, (refine, cells)) in state.refine.iter().zip(&mut self.finer).enumerate() {
                 if !refine.is_empty() {
-                    sketch::count_finer(refine, cells, x[f..].iter().step_by(width).copied());
+                    cells.count(refine, x[f..].iter().step_by(width).copied());
                 }
             }
         }
@@ -198,8 +198,7 @@ impl Local {
                 return Ok(());
             }
             Phase::Sketch => {
-                let cells = std::mem::take(&mut self.finer).into_iter();
-                partial.counts = cells.map(|cells| sketch::Counts { cells, ..Default::default() }).collect();
+                partial.counts = std::mem::take(&mut self.finer).into_iter().map(Finer::counts).collect();
                 return Ok(());
             }
             _ => {}
@@ -425,8 +424,9 @@ pub fn bytes_a_row(features: usize, params: &Params) -> usize {
     let scores = params.objective.scores();
     let chances = if scores > 1 { scores * 4 } else { 0 };
     let held = if params.holds_derivatives() { 16 + 8 + 8 + 16 } else { 0 };
+    let target = if params.objective.classes().is_some_and(|k| k <= 256) { 1 } else { 8 };
     features.next_multiple_of(4)
-        + 8
+        + target
         + 8
         + 4
         + 1

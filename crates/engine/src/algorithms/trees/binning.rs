@@ -2,7 +2,7 @@
 //! a shard counts with [`Counter`], the job merges and refines with [`Counting`].
 
 use super::bins::Bins;
-use super::sketch::{self, Cell, Counts, REFINEMENTS, Refine, Tally};
+use super::sketch::{self, Counts, Finer, REFINEMENTS, Refine, Tally};
 use crate::error::Result;
 use crate::learner::Cx;
 use crate::schema::Chunk;
@@ -14,7 +14,7 @@ const BLOCK: usize = 256;
 #[derive(Default)]
 pub struct Counter {
     tallies: Vec<Tally>,
-    finer: Vec<Vec<Cell>>,
+    finer: Vec<Finer>,
 }
 
 impl Counter {
@@ -32,7 +32,7 @@ impl Counter {
             self.tallies = levels.iter().map(|l| Tally::new(*l)).collect();
         }
         if !refine.is_empty() && self.finer.is_empty() {
-            self.finer = refine.iter().map(|r| sketch::finer(r)).collect();
+            self.finer = refine.iter().map(|r| Finer::new(r)).collect();
         }
         for x in chunk.x.chunks(BLOCK * width) {
             cx.check()?;
@@ -42,7 +42,7 @@ impl Counter {
             }
             for (f, (refine, cells)) in refine.iter().zip(&mut self.finer).enumerate() {
                 if !refine.is_empty() {
-                    sketch::count_finer(refine, cells, column(f));
+                    cells.count(refine, column(f));
                 }
             }
         }
@@ -51,8 +51,7 @@ impl Counter {
 
     /// The counts, to send; the counter is empty afterwards.
     pub fn take(&mut self) -> Vec<Counts> {
-        let finer = std::mem::take(&mut self.finer).into_iter();
-        let finer = finer.map(|cells| Counts { cells, ..Counts::default() });
+        let finer = std::mem::take(&mut self.finer).into_iter().map(Finer::counts);
         std::mem::take(&mut self.tallies).into_iter().map(Tally::counts).chain(finer).collect()
     }
 }

@@ -254,25 +254,58 @@ pub fn refinements(cells: &[Cell], total: u64, max_bin: usize) -> Vec<Refine> {
         .collect()
 }
 
-/// Empty cells for a round of refinement.
-pub fn finer(refine: &[Refine]) -> Vec<Cell> {
-    vec![Cell::EMPTY; refine.last().map_or(0, |r| (r.first + r.parts) as usize)]
+/// Counts one column of a shard in a round of refinement.
+pub struct Finer {
+    cells: Vec<Cell>,
+    /// The first grid's number of the first cell that is refined.
+    base: u64,
+    /// From there on: how many refined cells lie before each cell of the first grid, and one entry more. Most values
+    /// find theirs without a search.
+    before: Vec<u16>,
 }
 
-/// Counts values in the finer cells; what lies outside of them was counted before.
-pub fn count_finer(refine: &[Refine], cells: &mut [Cell], values: impl Iterator<Item = f64>) {
-    for x in values {
-        if x.is_nan() {
-            continue;
+impl Finer {
+    /// Empty cells.
+    pub fn new(refine: &[Refine]) -> Finer {
+        let cells = vec![Cell::EMPTY; refine.last().map_or(0, |r| (r.first + r.parts) as usize)];
+        let base = refine.first().map_or(0, |r| r.min >> COARSE);
+        let end = refine.last().map_or(base, |r| (r.max >> COARSE) + 1);
+        let mut before = Vec::with_capacity((end - base) as usize + 1);
+        let mut count = 0;
+        for grid in base..=end {
+            // There are at most a few for each bin.
+            while refine.get(count).is_some_and(|r| r.max >> COARSE < grid) {
+                count += 1;
+            }
+            before.push(count as u16);
         }
-        let key = key(x);
-        let i = refine.partition_point(|r| r.max < key);
-        if let Some(r) = refine.get(i)
-            && key >= r.min
-            && let Some(cell) = cells.get_mut(r.first as usize + ((key - r.min) >> r.shift) as usize)
-        {
-            cell.count(key);
+        Finer { cells, base, before }
+    }
+
+    /// Counts values in the finer cells; what lies outside of them was counted before.
+    pub fn count(&mut self, refine: &[Refine], values: impl Iterator<Item = f64>) {
+        for x in values {
+            if x.is_nan() {
+                continue;
+            }
+            let key = key(x);
+            let grid = (key >> COARSE).wrapping_sub(self.base) as usize;
+            let Some([from, to]) = self.before.get(grid..).and_then(|b| b.first_chunk()) else { continue };
+            let Some(near) = refine.get(usize::from(*from)..usize::from(*to)) else { continue };
+            let i = if near.len() > 1 { near.partition_point(|r| r.max < key) } else { 0 };
+            if let Some(r) = near.get(i)
+                && key >= r.min
+                && key <= r.max
+                && let Some(cell) = self.cells.get_mut(r.first as usize + ((key - r.min) >> r.shift) as usize)
+            {
+                cell.count(key);
+            }
         }
+    }
+
+    /// The counts, to send.
+    pub fn counts(self) -> Counts {
+        Counts { cells: self.cells, ..Counts::default() }
     }
 }
 
@@ -333,12 +366,33 @@ mod tests {
         assert_eq!(cells.len(), 1);
         for _ in 0..REFINEMENTS {
             let refine = refinements(&cells, 4000, 255);
-            let mut parts = finer(&refine);
-            count_finer(&refine, &mut parts, values.iter().copied());
-            replace(&mut cells, &refine, &parts);
+            let mut parts = Finer::new(&refine);
+            parts.count(&refine, values.iter().copied());
+            replace(&mut cells, &refine, &parts.cells);
         }
         assert_eq!(cells.iter().map(|c| c.count).sum::<u64>(), 4000);
         assert!(cells.iter().all(|c| c.count <= 4), "{}", cells.len());
         assert!(cells.windows(2).all(|w| w[0].max < w[1].min));
+    }
+
+    #[test]
+    fn finer_cells_are_found_wherever_they_lie() {
+        let far = [-1e300, -3.0, -2.9, -1e-9, 0.0, 1e-9, 0.1, 0.11, 2.0, 2.0001, 1e12];
+        let values: Vec<f64> = (0..60_000)
+            .map(|i| far[i % 11] * (1.0 + (i / 11) as f64 / if i % 3 == 0 { 1e3 } else { 1e9 }))
+            .collect();
+        let mut cells = counts(&values).cells;
+        for _ in 0..REFINEMENTS {
+            let refine = refinements(&cells, 60_000, 255);
+            let mut parts = Finer::new(&refine);
+            parts.count(&refine, values.iter().copied().chain([f64::NAN, f64::MAX, f64::NEG_INFINITY]));
+            for r in &refine {
+                let within = values.iter().filter(|x| (r.min..=r.max).contains(&key(**x))).count() as u64;
+                let found = &parts.cells[r.first as usize..(r.first + r.parts) as usize];
+                assert_eq!(found.iter().map(|c| c.count).sum::<u64>(), within);
+            }
+            replace(&mut cells, &refine, &parts.cells);
+        }
+        assert_eq!(cells.iter().map(|c| c.count).sum::<u64>(), 60_000);
     }
 }
