@@ -126,6 +126,9 @@ impl Source for Again {
         let found: Vec<engine::Result<()>> = (0..threads).into_par_iter().with_max_len(1).map(work).collect();
         lock(&intake).stages = None;
         drop(back);
+        // Stages and blocks are gone, before what the learner keeps comes.
+        drop(layout);
+        super::work::return_small_blocks();
         found.into_iter().collect::<engine::Result<()>>()?;
         outcome.recv().unwrap_or_else(|_| Err(broken_off()))
     }

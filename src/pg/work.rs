@@ -330,7 +330,7 @@ pub(super) fn return_large_blocks() {
 }
 
 /// Small blocks, which [`return_large_blocks`] does not concern, add up in training too.
-fn return_small_blocks() {
+pub(super) fn return_small_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: only returns free memory to the system.
     unsafe {

@@ -38,6 +38,16 @@ impl Lean {
         }
     }
 
+    /// Bytes that they take.
+    pub fn bytes(&self) -> u64 {
+        let width = match self {
+            Lean::Bytes(_) => 1,
+            Lean::Singles(_) => 4,
+            Lean::Doubles(_) => 8,
+        };
+        self.len() as u64 * width
+    }
+
     /// Appends numbers.
     pub fn extend(&mut self, values: &[f64]) {
         if matches!(self, Lean::Bytes(_)) && !values.iter().all(|x| f64::from(*x as u8) == *x) {

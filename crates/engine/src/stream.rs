@@ -10,7 +10,7 @@
 //! anything comes of them; where they differ, whoever reads is told, and holds the rows.
 
 use crate::algorithms;
-use crate::drift::{self, Distribution, Few, Sampled};
+use crate::drift::{self, Distribution, Few, Sampled, Shape};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{BLOCK, Digest, Hasher};
 use crate::frame::{Column, Data, Frame};
@@ -75,6 +75,8 @@ pub(crate) struct Stream<'a> {
     sampled: Sampled,
     /// Their distributions, once they were read again.
     distributions: OnceLock<Vec<Distribution>>,
+    /// That of a column that was let go since.
+    other: Option<(usize, Distribution)>,
 }
 
 impl<'a> Stream<'a> {
@@ -111,7 +113,22 @@ impl<'a> Stream<'a> {
             few: survey.few(),
             sampled: Sampled::of(frame.rows),
             distributions: OnceLock::new(),
+            other: None,
         }))
+    }
+
+    /// Remembers the distribution of a column of whole numbers, to be read as labels perhaps, and lets its values go:
+    /// nobody will ask for them again.
+    ///
+    /// # Errors
+    /// When the caller asked to stop.
+    pub(crate) fn let_go(&mut self, column: &mut Column, place: usize, labels: bool, cx: &Cx) -> Result<()> {
+        if matches!(column.data, Data::I32(_) | Data::I64(_)) {
+            self.other = Some((place, drift::small(column, labels.then_some(Shape::Categories), cx)?));
+            *column =
+                Column { name: column.name.clone(), data: Data::Away { rows: self.rows }, missing: vec![] };
+        }
+        Ok(())
     }
 
     /// Reads all rows once more.
@@ -153,6 +170,9 @@ impl<'a> Stream<'a> {
 
     /// The distribution of a column that is away.
     pub(crate) fn distribution(&self, place: usize) -> Option<&Distribution> {
+        if let Some((_, other)) = self.other.as_ref().filter(|other| other.0 == place) {
+            return Some(other);
+        }
         let at = self.places.binary_search(&place).ok()?;
         self.distributions.get()?.get(at)
     }

@@ -253,7 +253,7 @@ pub fn train_surveyed(frame: Frame, survey: &Survey, request: &Request, cx: &Cx)
 /// # Errors
 /// As `train`; those of the source.
 pub fn train_over(
-    frame: Frame,
+    mut frame: Frame,
     survey: &Survey,
     source: Option<&dyn Source>,
     request: &Request,
@@ -261,8 +261,15 @@ pub fn train_over(
 ) -> Result<Trained> {
     check(request)?;
     let recipe = Recipe::parse(&request.algorithm, &request.params, &request.preprocess)?;
-    let stream = Stream::of(&frame, survey, source)?;
-    let setting = Setting::read(&frame, request, recipe.algorithm, survey)?.over(stream.as_ref());
+    let Some(mut stream) = Stream::of(&frame, survey, source)? else {
+        return train_in(&Setting::read(&frame, request, recipe.algorithm, survey)?, &recipe, cx);
+    };
+    let target = read_target(&frame, request, recipe.algorithm)?;
+    if let Some(name) = &request.target {
+        let column = frame.position(name)?;
+        stream.let_go(&mut frame.columns[column], column, !target.classes.is_empty(), cx)?;
+    }
+    let setting = Setting::over(&frame, request, recipe.algorithm, survey, target, &stream)?;
     train_in(&setting, &recipe, cx)
 }
 

@@ -25,7 +25,7 @@ impl Setting<'_> {
         }
         let request = self.request;
         let deal = Deal::new(plan, rows, |rows, share, salt| {
-            let split = like(&request.split, self.labels().is_some(), share);
+            let split = like(&request.split, self.classifies(), share);
             self.split(&split, rows, request.seed ^ salt)
         })?;
         let mut fitted = self.fit_model(recipe, &deal.fit, cx)?;
@@ -49,12 +49,12 @@ impl Setting<'_> {
 
     /// A weight a class, as `rows` have it, where classes weigh differently.
     pub(crate) fn class_weight(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
-        let Some(wanted) = self.plan.class_weight.as_ref().filter(|_| self.labels().is_some()) else {
+        let Some(wanted) = self.plan.class_weight.as_ref().filter(|_| self.classifies()) else {
             return Ok(None);
         };
         let mut totals = vec![0.0; self.target.classes.len()];
         for row in rows.iter().map(|r| *r as usize) {
-            totals[self.target.y[row] as usize] += self.weight.get(row).unwrap_or(&1.0);
+            totals[self.y(row) as usize] += self.weight.get(row).unwrap_or(&1.0);
         }
         wanted.resolve(&self.target.classes, &totals).map(Some)
     }
@@ -72,7 +72,7 @@ impl Setting<'_> {
         for row in rows.iter().map(|r| *r as usize) {
             let weight = self.weight.get(row).unwrap_or(&1.0);
             all += weight;
-            sets.get(self.target.y[row]).iter().for_each(|label| with[*label as usize] += weight);
+            sets.get(self.y(row)).iter().for_each(|label| with[*label as usize] += weight);
         }
         // A label that all rows have, or none, is left as it is.
         let balance = |with: &f64| if *with > 0.0 && *with < all { (all - with) / with } else { 1.0 };

@@ -13,6 +13,7 @@ use crate::dense::vectorized;
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
 use crate::labels::LabelSets;
+use crate::lean::Lean;
 use crate::learner::{Cx, Input};
 use crate::pictures::Pictures;
 use crate::run::{Buffers, Rows, edge};
@@ -299,6 +300,8 @@ pub struct FrameRows<'a> {
     /// Where columns that are away come from, and the place of each input among them.
     stream: Option<&'a Stream<'a>>,
     away: Vec<Option<usize>>,
+    /// Targets of the frame's rows, where the roles have none.
+    lean: Option<&'a Lean>,
     /// The seed of cross-fitting, when these are the rows that the preprocessing was learnt on.
     training: Option<u64>,
 }
@@ -353,25 +356,26 @@ impl<'a> FrameRows<'a> {
             }
         });
         let plain = plain.collect();
-        let (stream, away) = (None, vec![None; columns.len()]);
-        let replaced = None;
+        let away = vec![None; columns.len()];
         Ok(FrameRows {
             frame,
             prepared,
             columns,
             rows,
             roles,
-            replaced,
+            replaced: None,
             codes,
             plain,
-            stream,
+            stream: None,
             away,
+            lean: None,
             training,
         })
     }
 
-    /// Reads the columns that are away from there. The rows must be ascending then.
-    pub(crate) fn over(mut self, stream: Option<&'a Stream<'a>>) -> FrameRows<'a> {
+    /// Reads the columns that are away from there, with these targets. The rows must be ascending then.
+    pub(crate) fn over(mut self, stream: Option<&'a Stream<'a>>, y: Option<&'a Lean>) -> FrameRows<'a> {
+        self.lean = y;
         let place = |column: &usize| stream.and_then(|s| s.places.binary_search(column).ok());
         self.away = self.columns.iter().map(place).collect();
         self.stream = stream.filter(|_| self.away.iter().any(Option::is_some));
@@ -570,6 +574,9 @@ impl FrameRows<'_> {
             }
             None => y,
         };
+        if let Some(lean) = self.lean {
+            into.y.extend(rows.iter().map(|i| lean.at(*i as usize)));
+        }
         for (from, into) in [(single, &mut into.y), (weight, &mut into.weight), (offset, &mut into.offset)] {
             if !from.is_empty() {
                 into.extend(rows.iter().map(|i| from[*i as usize]));

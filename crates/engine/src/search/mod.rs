@@ -324,7 +324,7 @@ pub fn search(frame: &Frame, request: &Request, plan: &Plan, cx: &Cx) -> Result<
     };
     let mut nested = vec![];
     if plan.outer_folds > 0 {
-        let outer = folds(frame.rows, plan.outer_folds, setting.labels(), request.seed)?;
+        let outer = folds(frame.rows, plan.outer_folds, setting.labels().as_deref(), request.seed)?;
         for (i, test) in outer.iter().enumerate() {
             let left = others(frame.rows, test);
             let mut bench = Bench::new(&setting, &goal, &left, plan.folds, None, cx)?.until(end(i));

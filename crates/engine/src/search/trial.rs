@@ -128,6 +128,7 @@ impl<'a> Bench<'a> {
         cx: &'a Cx<'a>,
     ) -> Result<Bench<'a>> {
         let labels = setting.labels();
+        let labels = labels.as_deref();
         let seed = setting.request.seed;
         let tests: Vec<Vec<u32>> = match given {
             Some(given) => given.to_vec(),

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::evaluation::figures;
 use crate::fingerprint::{Digest, digest};
 use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::lean::Lean;
 use crate::learner::{Algorithm, Cx, Input};
 use crate::params::Values;
 use crate::prepare::extent::Extent;
@@ -22,6 +23,7 @@ use crate::split::{self, Parts, Split, Times};
 use crate::stream::Stream;
 use crate::survey::Survey;
 use crate::target::{self, Target};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -49,7 +51,9 @@ pub(crate) struct Setting<'a> {
     pub(crate) frame: &'a Frame,
     /// The features.
     pub(crate) columns: Vec<usize>,
+    /// With its values, unless `lean` has them.
     pub(crate) target: Target,
+    lean: Option<Lean>,
     pub(crate) weight: Vec<f64>,
     offset: Vec<f64>,
     group: Vec<u64>,
@@ -101,10 +105,23 @@ impl<'a> Setting<'a> {
             return Err(Error::new(Kind::Data, "the source has no rows, expected one or more")
                 .hint("Run the source by itself to see why it is empty."));
         }
+        let target = read_target(frame, request, algorithm)?;
+        Setting::of(frame, request, algorithm, survey, target)
+    }
+
+    /// The same, of a target that was read.
+    fn of(
+        frame: &'a Frame,
+        request: &'a Request,
+        algorithm: &dyn Algorithm,
+        survey: &'a Survey,
+        target: Target,
+    ) -> Result<Setting<'a>> {
         let setting = Setting {
             frame,
             columns: without_labels(frame, feature_columns(frame, request, algorithm.info().input)?)?,
-            target: read_target(frame, request, algorithm)?,
+            target,
+            lean: None,
             weight: read_role(frame, &request.weight, roles::weight)?,
             offset: read_role(frame, &request.offset, roles::offset)?,
             group: read_role(frame, &request.group, roles::group)?,
@@ -116,7 +133,7 @@ impl<'a> Setting<'a> {
             digest: OnceLock::new(),
         };
         request.decision.check_task(setting.target.task, &setting.target.classes)?;
-        if matches!(request.split, Split::Stratified { .. }) && setting.labels().is_none() {
+        if matches!(request.split, Split::Stratified { .. }) && !setting.classifies() {
             return Err(Error::new(
                 Kind::Parameter,
                 format!("a stratified split needs classes, but this is a {}", setting.target.task.name()),
@@ -126,9 +143,45 @@ impl<'a> Setting<'a> {
         Ok(setting)
     }
 
-    /// The same, with columns that are away and come from there.
-    pub(crate) fn over(self, stream: Option<&'a Stream<'a>>) -> Setting<'a> {
-        Setting { stream, ..self }
+    /// As `read`, where columns are away and come from there. The target is held in as few bytes as it needs: it was read
+    /// from the frame, which need not have it any more.
+    pub(crate) fn over(
+        frame: &'a Frame,
+        request: &'a Request,
+        algorithm: &dyn Algorithm,
+        survey: &'a Survey,
+        mut target: Target,
+        stream: &'a Stream<'a>,
+    ) -> Result<Setting<'a>> {
+        let lean = Lean::from(&std::mem::take(&mut target.y)[..]);
+        Ok(Setting {
+            stream: Some(stream),
+            lean: Some(lean),
+            ..Setting::of(frame, request, algorithm, survey, target)?
+        })
+    }
+
+    /// The target of each row, or none; made for the moment where it is not held like this.
+    fn ys(&self) -> Cow<'_, [f64]> {
+        match &self.lean {
+            Some(lean) => lean.iter().collect::<Vec<f64>>().into(),
+            None => (&self.target.y[..]).into(),
+        }
+    }
+
+    /// The target of a row.
+    pub(crate) fn y(&self, row: usize) -> f64 {
+        self.lean.as_ref().map_or_else(|| self.target.y[row], |lean| lean.at(row))
+    }
+
+    /// Rows with a target: all or none.
+    fn known(&self) -> usize {
+        self.lean.as_ref().map_or(self.target.y.len(), Lean::len)
+    }
+
+    /// The targets of some rows.
+    fn pick_y(&self, rows: &[u32]) -> Vec<f64> {
+        if self.known() == 0 { vec![] } else { rows.iter().map(|row| self.y(*row as usize)).collect() }
     }
 
     /// The extent of a column of numbers, truth values or times.
@@ -154,9 +207,14 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// Whether there are classes.
+    pub(crate) fn classifies(&self) -> bool {
+        self.target.task == Task::Classification
+    }
+
     /// The class of each row, where there are classes.
-    pub(crate) fn labels(&self) -> Option<&[f64]> {
-        (self.target.task == Task::Classification).then_some(&self.target.y[..])
+    pub(crate) fn labels(&self) -> Option<Cow<'_, [f64]>> {
+        self.classifies().then(|| self.ys())
     }
 
     /// The rows to train on and those held out.
@@ -168,7 +226,7 @@ impl<'a> Setting<'a> {
             TimeValues::Numbers(v) => Times::Numbers(v),
         });
         if self.target.task != Task::Ranking {
-            return request.split.apply(frame.rows, self.labels(), times, request.seed);
+            return request.split.apply(frame.rows, self.labels().as_deref(), times, request.seed);
         }
         // Whole queries are held out; one happened when its first row did.
         let queries = self.queries();
@@ -191,7 +249,7 @@ impl<'a> Setting<'a> {
     /// The test parts of cross-validation: rows, or for a ranking the rows of whole queries.
     pub(crate) fn folds(&self, k: usize) -> Result<Vec<Vec<u32>>> {
         if self.target.task != Task::Ranking {
-            return split::folds(self.frame.rows, k, self.labels(), self.request.seed);
+            return split::folds(self.frame.rows, k, self.labels().as_deref(), self.request.seed);
         }
         let queries = self.queries();
         let folds = split::folds(queries.len(), k, None, self.request.seed)?;
@@ -230,7 +288,7 @@ impl<'a> Setting<'a> {
             TimeValues::Whole(v) => Times::Whole(v),
             TimeValues::Numbers(v) => Times::Numbers(v),
         });
-        let labels = self.labels().map(|y| pick(y, rows));
+        let labels = self.classifies().then(|| self.pick_y(rows));
         split.apply(rows.len(), labels.as_deref(), times, seed)
     }
 
@@ -267,8 +325,9 @@ impl<'a> Setting<'a> {
         }
         let classes = self.target.classes.len();
         // A set of labels is no number to take means of.
-        let single = !self.target.y.is_empty() && self.target.sets.is_none();
-        let target = single.then_some(TargetColumns { y: &self.target.y, classes, seed: self.request.seed });
+        let single = self.known() > 0 && self.target.sets.is_none();
+        let y = if single { self.ys() } else { Cow::default() };
+        let target = single.then_some(TargetColumns { y: &y, classes, seed: self.request.seed });
         let input = recipe.algorithm.info().input;
         let known = |column| self.moments(column);
         Prepared::fit(self.frame, &self.columns, rows, &recipe.options, input, target.as_ref(), known, cx)
@@ -289,9 +348,9 @@ impl<'a> Setting<'a> {
     pub(crate) fn fit_model(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
         let start = Instant::now();
         let classes = self.target.classes.len();
-        if self.labels().is_some() {
-            let first = rows.first().map(|r| self.target.y[*r as usize]);
-            if rows.iter().all(|r| Some(self.target.y[*r as usize]) == first) {
+        if self.classifies() {
+            let first = rows.first().map(|r| self.y(*r as usize));
+            if rows.iter().all(|r| Some(self.y(*r as usize)) == first) {
                 return Err(Error::new(
                     Kind::Data,
                     "the training rows are of one class, expected two or more",
@@ -320,7 +379,8 @@ impl<'a> Setting<'a> {
         let init = self.request.init_model.as_deref();
         // Preprocessing that another training learnt is used as in scoring.
         let training = init.is_none().then_some(self.request.seed);
-        let source = FrameRows::bind(self.frame, &prepared, rows, roles, training)?.over(self.stream);
+        let source = FrameRows::bind(self.frame, &prepared, rows, roles, training)?;
+        let source = source.over(self.stream, self.lean.as_ref());
         let prepare_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let from = init.map(|i| &i.payload[..]);
@@ -375,7 +435,7 @@ impl<'a> Setting<'a> {
     pub(super) fn judge(&self, fitted: &Fitted, rows: &[u32], mut scores: Vec<f64>) -> Judged {
         let classes = self.target.classes.len();
         fitted.decision.calibrate(classes, &mut scores);
-        let (y, weight) = (pick(&self.target.y, rows), pick(&self.weight, rows));
+        let (y, weight) = (self.pick_y(rows), pick(&self.weight, rows));
         let group = pick(&self.group, rows);
         let sets = self.target.sets.as_deref();
         let roles = Roles { y: &y, sets, weight: &weight, offset: &[], group: &group };
@@ -385,7 +445,7 @@ impl<'a> Setting<'a> {
 
     /// Some rows with what a fitted model answers for them.
     pub(super) fn rows(&self, rows: &[u32], scores: Vec<f64>) -> figures::Rows {
-        let (y, sets) = (pick(&self.target.y, rows), self.target.sets.clone());
+        let (y, sets) = (self.pick_y(rows), self.target.sets.clone());
         figures::Rows { y, sets, scores, weight: pick(&self.weight, rows) }
     }
 
@@ -395,7 +455,7 @@ impl<'a> Setting<'a> {
         drawn.sets.clone_from(&self.target.sets);
         for place in figures::some_rows(rows.len(), most).into_iter().map(|i| i as usize) {
             let row = rows[place] as usize;
-            drawn.y.push(self.target.y[row]);
+            drawn.y.push(self.y(row));
             drawn.weight.extend(self.weight.get(row));
             drawn.scores.extend_from_slice(&scores[place * outputs..(place + 1) * outputs]);
         }
@@ -423,7 +483,7 @@ impl<'a> Setting<'a> {
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
     pub(crate) fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
         let mut weights = vec![];
-        self.weigh(rows, 0..self.target.y.len() as u32, &mut weights)?;
+        self.weigh(rows, 0..self.known() as u32, &mut weights)?;
         Ok(self.plan.class_weight.as_ref().map(|_| weights))
     }
 
@@ -437,9 +497,9 @@ impl<'a> Setting<'a> {
     ) -> Result<()> {
         let Some(classes) = self.class_weight(rows)? else { return Ok(()) };
         let weight = |row: usize| if self.weight.is_empty() { 1.0 } else { self.weight[row] };
-        weights.resize(self.target.y.len(), 1.0);
+        weights.resize(self.known(), 1.0);
         for row in of.map(|r| r as usize) {
-            weights[row] = weight(row) * classes[self.target.y[row] as usize];
+            weights[row] = weight(row) * classes[self.y(row) as usize];
         }
         Ok(())
     }
@@ -453,7 +513,7 @@ impl<'a> Setting<'a> {
     /// Some rows as a model reads them, to be scored.
     fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: &'r [u32]) -> Result<FrameRows<'r>> {
         let known = Roles { y: &[], sets: None, weight: &[], ..self.roles() };
-        Ok(FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?.over(self.stream))
+        Ok(FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?.over(self.stream, None))
     }
 
     /// What rows have beside features, a value a row of the frame.
@@ -466,7 +526,8 @@ impl<'a> Setting<'a> {
     pub(crate) fn bytes(&self) -> u64 {
         let roles = self.target.y.len() + self.weight.len() + self.offset.len() + self.group.len();
         let sets = self.target.sets.as_ref().map_or(0, |s| s.bytes());
-        self.frame.bytes() + roles as u64 * 8 + sets
+        let lean = self.lean.as_ref().map_or(0, Lean::bytes);
+        self.frame.bytes() + roles as u64 * 8 + sets + lean
     }
 }
 

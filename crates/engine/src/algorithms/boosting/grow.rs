@@ -296,7 +296,20 @@ impl Nodes {
             let narrow = growth.units.narrow(grown.sums.rows);
             growth.splits.push(Split { node: node as u32, feature, left: candidate.left, sum, narrow });
         }
+        self.forget_hopeless(params);
         growth.splits.len() > first
+    }
+
+    /// Drops the sums of nodes that cannot be split any more, whatever the children of those before them gain: half of
+    /// what would else be held at once.
+    fn forget_hopeless(&mut self, params: &Params) {
+        let mut hopeful = vec![false; self.nodes.len()];
+        self.best_first(params, usize::MAX).unknown.into_iter().for_each(|node| hopeful[node] = true);
+        for (grown, hopeful) in self.nodes.iter_mut().zip(hopeful) {
+            if grown.split.is_none() && !hopeful {
+                grown.histogram = vec![];
+            }
+        }
     }
 
     /// Repeats the best-first order as far as it is known, with at most `limit` nodes whose children are not.

@@ -132,6 +132,7 @@ pub fn share(rows: &mut Vec<u8>, layout: &Layout, cx: &Cx) -> Result<Lanes> {
         }
     }
     if shared.is_empty() {
+        rows.shrink_to_fit();
         return Ok(apart);
     }
     let lanes = Lanes::shared(&shared, &defaults, bins);
