@@ -99,7 +99,7 @@ pub fn register() {
     );
     GucRegistry::define_int_guc(
         c"damson.held_numbers",
-        c"Memory that numbers to learn from may take before a training reads them again rather than hold them.",
+        c"Memory that numbers may take before a training reads them again rather than hold them.",
         c"Only of real and double precision, by algorithms that bin them, from sources that give the same rows again. No result depends on it.",
         &HELD_NUMBERS,
         0,
