@@ -286,11 +286,16 @@ impl Learner for Cnn {
             // Those of the best epoch, and those that score what is held out.
             weights += plan.weights as u64 * 2 * 4 + nn::score::memory(plan, threads);
         }
+        let (block, batch) = (block * input as u64, nn::train::memory(plan, options.batch_size, threads));
+        // Later rows are scored, a block a thread, by a model that is packed up in memory, too.
+        let blocks = schema.rows.div_ceil(block_rows(schema)).min(threads) as u64;
+        let scored = blocks * block + nn::score::memory(plan, threads) + 4 * 4 * plan.weights as u64;
         vec![
             ("rows as the network takes them", rows),
-            ("a block of them as it is read", block * input as u64),
+            ("a block of them as it is read", block),
             ("weights and what is kept of them", weights),
-            ("a batch on its way", nn::train::memory(plan, options.batch_size, threads)),
+            ("a batch on its way", batch),
+            ("scoring beyond that", scored.saturating_sub(block + weights + batch)),
         ]
     }
 
