@@ -1,5 +1,7 @@
 //! A training whose numbers are read again each time makes what one makes that holds them.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests too
+
 use engine::frame::{Column, Data, Dictionary, Frame};
 use engine::learner::{Cx, Silent};
 use engine::split::Split;
