@@ -9,13 +9,14 @@ CREATE TABLE many AS SELECT i AS id,
     (sin(i * 0.37) + cos(i * 0.11) + i % 3 > 1)::int AS y
 FROM generate_series(1, 50000) i;
 -- Trains with so much held; gives the version, and how often the table was read.
-CREATE FUNCTION trained(held text, source text, arguments text DEFAULT '', OUT version bigint, OUT readings bigint)
+CREATE FUNCTION trained(held text, source text, arguments text DEFAULT '',
+    params text DEFAULT '{"n_estimators": 8, "num_leaves": 15}', OUT version bigint, OUT readings bigint)
 LANGUAGE plpgsql AS $$
 DECLARE before bigint := pg_stat_get_xact_numscans('many'::regclass);
 BEGIN
     PERFORM set_config('damson.held_numbers', held, true);
-    EXECUTE format('SELECT version FROM damson.train(''m'', %L, target => ''y'', params => ''{"n_estimators": 8, "num_leaves": 15}''%s)',
-        source, arguments) INTO version;
+    EXECUTE format('SELECT version FROM damson.train(''m'', %L, target => ''y'', params => %L%s)', source, params, arguments)
+        INTO version;
     readings := pg_stat_get_xact_numscans('many'::regclass) - before;
 END $$;
 -- Trains twice, holding nothing and everything; whether all that is stored is the same.
@@ -51,7 +52,7 @@ SELECT readings FROM trained('0', 'SELECT a, b, y FROM (SELECT * FROM many WHERE
 SELECT readings <= 1 AS once FROM trained('0', 'SELECT a, b, y FROM many TABLESAMPLE BERNOULLI (90)');
 -- case: trainings that need the numbers themselves read them once
 SELECT readings FROM trained('0', 'SELECT a, b, few, y FROM many', ', folds => 2');
-SELECT readings FROM trained('0', 'SELECT a, b, few, y FROM many', ', algorithm => ''random_forest''');
+SELECT readings FROM trained('0', 'SELECT a, few, y FROM many', ', algorithm => ''random_forest''', '{"n_estimators": 2, "max_depth": 3}');
 SELECT readings FROM trained('0', 'SELECT a, few, y FROM many', ', preprocess => ''{"missing": "mean"}''');
 SELECT readings FROM trained('0', 'SELECT a, b, few, y FROM many', ', group_by => ''{few}''');
 SELECT readings FROM trained('0', 'SELECT a, b, few, y FROM many', ', calibration => ''isotonic''');

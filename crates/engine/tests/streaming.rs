@@ -1,6 +1,6 @@
 //! A training whose numbers are read again each time makes what one makes that holds them.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests too
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use engine::frame::{Column, Data, Dictionary, Frame};
 use engine::learner::{Cx, Silent};
