@@ -38,7 +38,7 @@ def artifact(connection, model):
 
 
 def small(connection):
-    connection.execute("SET damson.max_memory = '16MB'")
+    connection.execute("SET damson.max_memory = '20MB'")
     connection.execute("SET damson.checkpoint_interval = 0")
     return connection
 

@@ -33,7 +33,7 @@ INSERT INTO hashes VALUES ('plain', learn('plain')), ('stopped', learn('stopped'
     ('surprise', learn('surprise', source => 'SELECT side, image FROM surprise()'));
 
 -- case: there is no room for them, and no file is allowed
-SET damson.max_memory = '16MB';
+SET damson.max_memory = '20MB';
 SELECT expect($$SELECT learn('plain')$$);
 SELECT expect($$SELECT learn('surprise', source => 'SELECT side, image FROM surprise()')$$);
 SET temp_file_limit = '10MB';
@@ -73,7 +73,7 @@ SELECT name, learn(name, source => 'SELECT side, image, ward FROM scans ORDER BY
 SELECT count(*) AS files FROM pg_ls_tmpdir();
 
 -- case: a network that has no room itself is refused before a row is kept
-SELECT expect($$SELECT damson.train('n', 'SELECT side, image FROM scans', 'side', 'cnn', '{"architecture": "lenet"}', preprocess => '{"image": [96, 96, 1]}')$$) ~ '^53200: training needs about \d+ MiB, and damson.max_memory allows 16 MiB\s+detail: Of it .*a batch on its way \d+ MiB' AS refused;
+SELECT expect($$SELECT damson.train('n', 'SELECT side, image FROM scans', 'side', 'cnn', '{"architecture": "lenet"}', preprocess => '{"image": [96, 96, 1]}')$$) ~ '^53200: training needs about \d+ MiB, and damson.max_memory allows 20 MiB\s+detail: Of it .*a batch on its way \d+ MiB' AS refused;
 -- case: one image is a byte short
 SELECT expect($$SELECT learn('n', source => 'SELECT side, CASE WHEN id = 2107 THEN substr(image, 2) ELSE image END AS image FROM scans ORDER BY id')$$);
 -- case: one is missing
