@@ -89,13 +89,13 @@ fn record_columns(version: i64, columns: &[ColumnFacts], reading: &Reading) -> R
     let top_rows = numbers(&|c| c.top_rows.map(count));
     let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, type, missing, distinct_values,
             mean, std, min, max, top, top_rows)
-        SELECT $1, c.place, c.name, c.role, c.kind, t.typname::text, nullif(c.missing, 'NaN')::bigint,
+        SELECT $1, c.place, c.name, c.role, c.kind,
+            (SELECT t.typname::text FROM pg_catalog.pg_type t WHERE t.oid = nullif(c.type, 'NaN')::bigint::oid
+                AND t.typnamespace = 'pg_catalog'::regnamespace), nullif(c.missing, 'NaN')::bigint,
             nullif(c.distinct_values, 'NaN')::bigint, nullif(c.mean, 'NaN'), nullif(c.std, 'NaN'), nullif(c.min, 'NaN'),
             nullif(c.max, 'NaN'), c.top, nullif(c.top_rows, 'NaN')::bigint
         FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
-            AS c(name, role, kind, type, missing, distinct_values, mean, std, min, max, top, top_rows, place)
-        LEFT JOIN pg_catalog.pg_type t ON t.oid = nullif(c.type, 'NaN')::bigint::oid
-            AND t.typnamespace = 'pg_catalog'::regnamespace";
+            AS c(name, role, kind, type, missing, distinct_values, mean, std, min, max, top, top_rows, place)";
     let params = [
         version.into(),
         (&names).into(),

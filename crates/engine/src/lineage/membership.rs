@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Column, Data, Value};
+use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bits a key, where that is not too many: one question in 2,000 is then answered wrongly.
@@ -55,7 +56,27 @@ impl Membership {
         let blocks = (rows.len() * BITS).div_ceil(8 * BLOCK).clamp(1, MOST_BYTES / BLOCK);
         let share = (blocks * BLOCK * 8) as f64 / rows.len().max(1) as f64;
         let hashes = ((share * std::f64::consts::LN_2).round() as usize).clamp(1, WORDS);
-        let mut found = Membership { numbers, hashes, blocks: vec![[0; WORDS]; blocks] };
+        let empty = Membership { numbers, hashes, blocks: vec![[0; WORDS]; blocks] };
+        // A filter a thread, which add up to the same however many there are.
+        let share = rows.len().div_ceil(rayon::current_num_threads()).max(1 << 14);
+        let parts: Vec<Result<Membership>> = rows
+            .par_chunks(share)
+            .map(|rows| {
+                let mut part = empty.clone();
+                part.add_rows(column, rows).map(|()| part)
+            })
+            .collect();
+        let mut parts = parts.into_iter();
+        let mut found = parts.next().unwrap_or(Ok(empty))?;
+        for part in parts {
+            for (word, more) in found.blocks.as_flattened_mut().iter_mut().zip(part?.blocks.as_flattened()) {
+                *word |= more;
+            }
+        }
+        Ok(found)
+    }
+
+    fn add_rows(&mut self, column: &Column, rows: &[u32]) -> Result<()> {
         for row in rows {
             let row = *row as usize;
             let key = match (&column.data, column.value(row)) {
@@ -79,9 +100,9 @@ impl Membership {
                 }
                 _ => return Err(Error::internal("a key changed its type")),
             };
-            found.add(&key);
+            self.add(&key);
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Whether a key was among them: no is certain, yes is wrong in [`Membership::error_rate`] of the cases.
