@@ -79,7 +79,7 @@ fn compare(model: &Resolved) -> Result<Vec<Fact>> {
 
 fn train(model: &Resolved, record: &Record) -> Result<Trained> {
     let mut request = engine::lineage::request(&record.recipe)?;
-    request.max_memory = settings::max_memory();
+    (request.max_memory, request.threads) = (settings::max_memory(), settings::threads());
     if let Some(init) = &record.init_model {
         request.go_on_from(InitModel::open(&init.name, init.artifact.as_deref().unwrap_or_default())?)?;
     }

@@ -153,6 +153,7 @@ fn search(
             seed: seed.unwrap_or(0) as u64,
             key: text(key_column),
             max_memory: settings::max_memory(),
+            threads: settings::threads(),
             ..Request::default()
         };
         let mut plan = Plan {

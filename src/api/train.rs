@@ -220,6 +220,7 @@ fn train(
                 seed: seed.unwrap_or(0) as u64,
                 key: text(key_column),
                 max_memory: settings::max_memory(),
+                threads: settings::threads(),
                 init_model: None,
             },
             given,

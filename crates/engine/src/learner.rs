@@ -178,8 +178,8 @@ pub trait Learner: Send + Sync + 'static {
     fn params(values: &Values, schema: &Schema) -> Result<Self::Params>;
     /// An estimate of the bytes that training takes beyond the rows themselves, and beyond a copy of their images.
     fn memory(params: &Self::Params, schema: &Schema) -> u64;
-    /// The same by what they are for, where that helps to take less.
-    fn memory_parts(params: &Self::Params, schema: &Schema) -> Vec<(&'static str, u64)> {
+    /// The same on so many threads, by what they are for, where that helps to take less.
+    fn memory_parts(params: &Self::Params, schema: &Schema, _threads: usize) -> Vec<(&'static str, u64)> {
         vec![("the training", Self::memory(params, schema))]
     }
     /// The first state.
@@ -346,11 +346,16 @@ pub struct Coefficient {
 pub trait Algorithm: Send + Sync {
     /// What it says of itself.
     fn info(&self) -> &'static Info;
-    /// Bytes that training would take beyond the rows, by what they are for.
-    fn memory_parts(&self, params: &Values, schema: &Schema) -> Result<Vec<(&'static str, u64)>>;
+    /// Bytes that training would take beyond the rows on so many threads, by what they are for.
+    fn memory_parts(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        threads: usize,
+    ) -> Result<Vec<(&'static str, u64)>>;
     /// All of them.
-    fn memory(&self, params: &Values, schema: &Schema) -> Result<u64> {
-        Ok(self.memory_parts(params, schema)?.iter().map(|part| part.1).sum())
+    fn memory(&self, params: &Values, schema: &Schema, threads: usize) -> Result<u64> {
+        Ok(self.memory_parts(params, schema, threads)?.iter().map(|part| part.1).sum())
     }
     /// Whether a training can go on from a model.
     fn resumes(&self) -> bool;
@@ -467,8 +472,13 @@ impl<L: Learner> Algorithm for Erased<L> {
         &L::INFO
     }
 
-    fn memory_parts(&self, params: &Values, schema: &Schema) -> Result<Vec<(&'static str, u64)>> {
-        Ok(L::memory_parts(&L::params(params, schema)?, schema))
+    fn memory_parts(
+        &self,
+        params: &Values,
+        schema: &Schema,
+        threads: usize,
+    ) -> Result<Vec<(&'static str, u64)>> {
+        Ok(L::memory_parts(&L::params(params, schema)?, schema, threads))
     }
 
     fn resumes(&self) -> bool {

@@ -349,7 +349,7 @@ fn least(request: &Request, values: &Values, shape: ImageShape, rows: usize) -> 
     [Task::Classification, Task::Regression, Task::Multilabel].into_iter().find_map(|task| {
         let classes = if task == Task::Regression { 0 } else { 2 };
         let schema = Schema { image: Some(shape), ..Schema::numeric(0, task, classes, rows) };
-        Some(Forecast(algorithm.memory_parts(values, &schema).ok()?))
+        Some(Forecast(algorithm.memory_parts(values, &schema, request.threads).ok()?))
     })
 }
 

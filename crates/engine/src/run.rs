@@ -194,6 +194,12 @@ pub fn block_rows(schema: &Schema) -> usize {
     ((8 << 20) / bytes).clamp(64, 8192)
 }
 
+/// Rows that are scored at once: images fewer, as each thread has a block of its own. No sum is cut here.
+pub(crate) fn scored_rows(schema: &Schema) -> usize {
+    let most = schema.image.map_or(usize::MAX, |i| ((1 << 20) / i.bytes().max(1)).max(1));
+    block_rows(schema).min(most)
+}
+
 /// Trains on the current rayon pool.
 pub fn fit<L: Learner>(params: &L::Params, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<L::Model> {
     Ok(fit_from::<L>(params, schema, rows, (0, L::init(params, schema, cx)?), cx)?.0)

@@ -11,7 +11,7 @@ use crate::metrics;
 use crate::prepare::encode::Number;
 use crate::prepare::summary::Moments;
 use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
-use crate::run::{Buffers, Rows, block_rows};
+use crate::run::{Buffers, Rows, block_rows, scored_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
 use crate::target::{self, Truth};
 use crate::train::pick;
@@ -517,7 +517,7 @@ impl Scorer {
 
 /// Scores all rows, block by block, on the current thread pool.
 pub fn score_all(model: &dyn Model, schema: &Schema, rows: &dyn Rows, cx: &Cx) -> Result<Vec<f64>> {
-    let (block, outputs) = (block_rows(schema), model.outputs());
+    let (block, outputs) = (scored_rows(schema), model.outputs());
     let mut out = vec![0.0; rows.len() * outputs];
     if rows.streamed() {
         let whole = Mutex::new(&mut out);

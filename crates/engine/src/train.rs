@@ -78,6 +78,9 @@ pub struct Request {
     /// Bytes that the frame and the training may take.
     #[serde(skip, default = "no_limit")]
     pub max_memory: u64,
+    /// Threads of the training, for the forecast of its memory.
+    #[serde(skip, default = "cores")]
+    pub threads: usize,
     /// The model that the training goes on from; set by [`Request::go_on_from`].
     #[serde(skip)]
     pub init_model: Option<Arc<InitModel>>,
@@ -85,6 +88,10 @@ pub struct Request {
 
 fn no_limit() -> u64 {
     u64::MAX
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 impl Request {
@@ -124,6 +131,7 @@ impl Default for Request {
             seed: 0,
             key: None,
             max_memory: u64::MAX,
+            threads: cores(),
             init_model: None,
         }
     }

@@ -79,6 +79,7 @@ fn request(algorithm: &str, decision: Options) -> Request {
         seed: 7,
         key: None,
         max_memory: 1 << 32,
+        threads: 2,
         init_model: None,
     }
 }

@@ -415,9 +415,10 @@ fn fatal(e: &Error) -> bool {
 /// `Kind::Memory` when that is more than it may.
 fn afford(setting: &Setting, recipe: &Recipe, deal: &Deal, train: &Listed, schema: &Schema) -> Result<u64> {
     let largest = (0..deal.groups()).map(|g| train.range(g).len()).max().unwrap_or(0);
-    let one = recipe.algorithm.memory(&recipe.params, &schema_of(schema, &[], largest as u64))?;
+    // Each is trained on one thread, among others.
+    let one = recipe.algorithm.memory(&recipe.params, &schema_of(schema, &[], largest as u64), 1)?;
     let all = match setting.request.unknown_group.unwrap_or_default() {
-        UnknownGroup::Global => recipe.algorithm.memory(&recipe.params, schema)?,
+        UnknownGroup::Global => recipe.algorithm.memory(&recipe.params, schema, setting.request.threads)?,
         _ => 0,
     };
     // The order of rows, that of each part, and that of the preprocessing.

@@ -264,9 +264,10 @@ impl<'a> Bench<'a> {
                 schemas.entry(shape).or_insert(found)
             }
         };
+        let threads = setting.request.threads;
         let bytes = |s: &Schema| {
             let images = s.rows * s.image.map_or(0, |i| i.bytes());
-            Some(recipe.algorithm.memory(&recipe.params, s).ok()? + images as u64)
+            Some(recipe.algorithm.memory(&recipe.params, s, threads).ok()? + images as u64)
         };
         Ok(schema.as_ref().and_then(bytes))
     }

@@ -31,7 +31,7 @@ impl Forecast {
         if let (Some(shape), Some(Data::Bytes { .. })) = (schema.image, first) {
             parts.push(("a copy of the images", (schema.rows * shape.bytes()) as u64));
         }
-        parts.extend(recipe.algorithm.memory_parts(&recipe.params, schema)?);
+        parts.extend(recipe.algorithm.memory_parts(&recipe.params, schema, setting.request.threads)?);
         Ok(Forecast(parts))
     }
 
@@ -73,7 +73,7 @@ pub fn overflow<'a>(frame: &'a mut Frame, request: &Request) -> Result<Option<&'
     }
 }
 
-/// What fitting to the training rows takes; of models by group, as if each core had one of all rows.
+/// What fitting to the training rows takes; of models by group, as if each thread had one of all rows.
 fn whole(frame: &Frame, request: &Request) -> Result<Forecast> {
     check(request)?;
     let recipe = Recipe::parse(&request.algorithm, &request.params, &request.preprocess)?;
@@ -84,8 +84,8 @@ fn whole(frame: &Frame, request: &Request) -> Result<Forecast> {
     let cx = Cx { seed: request.seed, stop: &stop, observer: &Silent };
     let mut forecast = Forecast::of(&setting, &recipe, &setting.schema(&recipe, &rows, &cx)?)?;
     if !request.group_by.is_empty() {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        forecast.0.iter_mut().skip(2).for_each(|part| part.1 *= cores);
+        let threads = request.threads as u64;
+        forecast.0.iter_mut().skip(2).for_each(|part| part.1 *= threads);
     }
     Ok(forecast)
 }

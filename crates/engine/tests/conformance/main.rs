@@ -46,7 +46,7 @@ fn accepts_each_default_and_refuses_unknown_parameters() {
                     .unwrap_or_else(|e| panic!("{case}: default of {name}: {e}"));
                 let started = case.algorithm.start(&values, case.schema(), &cx(&NEVER));
                 assert!(started.is_ok(), "{case}: default of {name}: {}", started.err().unwrap());
-                assert!(case.algorithm.memory(&values, case.schema()).is_ok(), "{case}: {name}");
+                assert!(case.algorithm.memory(&values, case.schema(), 2).is_ok(), "{case}: {name}");
             }
         }
         let error = Values::parse(info.name, info.params, r#"{"no_such_parameter": 1}"#).unwrap_err();

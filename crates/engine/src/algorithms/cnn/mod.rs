@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
 use crate::remote::{Away, Subject};
-use crate::run::block_rows;
+use crate::run::{block_rows, scored_rows};
 use crate::schema::{Chunk, Schema, Task};
 use images::Images;
 pub use model::Model;
@@ -261,10 +261,10 @@ impl Learner for Cnn {
     }
 
     fn memory(params: &Params, schema: &Schema) -> u64 {
-        Cnn::memory_parts(params, schema).iter().map(|part| part.1).sum()
+        Cnn::memory_parts(params, schema, 1).iter().map(|part| part.1).sum()
     }
 
-    fn memory_parts(params: &Params, schema: &Schema) -> Vec<(&'static str, u64)> {
+    fn memory_parts(params: &Params, schema: &Schema, threads: usize) -> Vec<(&'static str, u64)> {
         let row = match params.source {
             // The number of its image.
             Source::Images => 4,
@@ -274,8 +274,6 @@ impl Learner for Cnn {
         let rows = schema.rows as u64 * (row + 12 * schema.targets() + 16) as u64;
         let block = schema.rows.min(block_rows(schema)) as u64;
         let input = schema.width() * 8 + schema.image.map_or(0, |i| i.bytes()) + schema.targets() * 8 + 8;
-        // Not the pool's size: asking for it outside of one would start one.
-        let threads = std::thread::available_parallelism().map_or(16, |n| n.get().min(16));
         let (plan, options) = (&params.plan, &params.options);
         let vectors = 2
             + u64::from(!matches!(options.optimizer, Optimizer::Sgd { .. }))
@@ -288,8 +286,9 @@ impl Learner for Cnn {
         }
         let (block, batch) = (block * input as u64, nn::train::memory(plan, options.batch_size, threads));
         // Later rows are scored, a block a thread, by a model that is packed up in memory, too.
-        let blocks = schema.rows.div_ceil(block_rows(schema)).min(threads) as u64;
-        let scored = blocks * block + nn::score::memory(plan, threads) + 4 * 4 * plan.weights as u64;
+        let scored_rows = schema.rows.min(scored_rows(schema) * threads) as u64;
+        let scored =
+            scored_rows * input as u64 + nn::score::memory(plan, threads) + 4 * 4 * plan.weights as u64;
         vec![
             ("rows as the network takes them", rows),
             ("a block of them as it is read", block),

@@ -366,7 +366,7 @@ fn refuses_what_does_not_fit() {
     let image = Schema { image: Some(DIGIT), ..Schema::numeric(0, Task::Classification, 10, 100) };
     let refuse = |schema: &Schema, json: &str| {
         let values = values(json).unwrap();
-        CNN.memory(&values, schema).map(|_| ()).unwrap_err()
+        CNN.memory(&values, schema, 2).map(|_| ()).unwrap_err()
     };
     let error = refuse(&table, "{}");
     assert_eq!(error.kind, Kind::Parameter);
