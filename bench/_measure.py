@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from pathlib import Path
 
 import psycopg
 
@@ -29,6 +30,24 @@ def medians(jobs, runs=RUNS):
     for name, milliseconds in found.items():
         print(f"  {name:32} {milliseconds:8.0f} ms   (best {min(times[name]):.0f})")
     return found
+
+
+def peak(session, job):
+    """Bytes by which a job raises the peak of its process's own memory; the server's buffers do not count."""
+    pid = session.info.backend_pid
+
+    def kilobytes(name):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
+
+    def shared():
+        return kilobytes("RssShmem") + kilobytes("RssFile")
+
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    before = kilobytes("VmHWM") - shared()
+    job()
+    # Each reading of a table touches more of the server's buffers, which stay mapped.
+    return (kilobytes("VmHWM") - shared() - before) * 1024
 
 
 def result(name, ratio, goal, sign="<=", digits=2):

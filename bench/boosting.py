@@ -4,13 +4,12 @@ on arrays that are in memory already: time, quality on rows held out, memory, an
 BOOSTING=higgs,kddcup,... runs some of it; RUNS sets how often each side is measured."""
 
 import os
-from pathlib import Path
 
 import lightgbm
 import numpy as np
 import pandas as pd
 from _data import HIGGS_COLUMNS, covertype, flights, higgs_table, kddcup, real, store
-from _measure import connect, medians, result
+from _measure import connect, medians, peak, result
 from sklearn.metrics import accuracy_score, mean_squared_error, roc_auc_score
 
 GOAL_TIME = 1.0
@@ -89,25 +88,6 @@ def rmse(y, values, classes):
     return mean_squared_error(y, values) ** 0.5
 
 
-def peak(session, source, target):
-    """Bytes by which a training raises the peak of its process's own memory; the server's buffers do not count."""
-    pid = session.info.backend_pid
-
-    def kilobytes(name):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
-
-    def shared():
-        return kilobytes("RssShmem") + kilobytes("RssFile")
-
-    train("bench_memory", source, target, {"n_estimators": 1}, "classification", session)
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-    before = kilobytes("VmHWM") - shared()
-    train("bench_memory", source, target, {}, "classification", session)
-    # Each reading of the table touches more of the server's buffers, which stay mapped.
-    return (kilobytes("VmHWM") - shared() - before) * 1024
-
-
 if {"higgs", "memory", "rows"} & set(WANTED):
     x, y, table = higgs_table(db)
     columns = ", ".join(HIGGS_COLUMNS)
@@ -118,7 +98,9 @@ if {"higgs", "memory", "rows"} & set(WANTED):
     if "memory" in WANTED:
         with connect() as session:
             session.execute("SET damson.threads = 2")
-            grown = peak(session, f"SELECT {columns}, y FROM {table}", "y")
+            source = f"SELECT {columns}, y FROM {table}"
+            train("bench_memory", source, "y", {"n_estimators": 1}, "classification", session)
+            grown = peak(session, lambda: train("bench_memory", source, "y", {}, "classification", session))
         print(f"  memory: the peak grows by {grown / 2**20:.0f} MiB, the binned table is {x.size / 2**20:.0f} MiB")
         result("boosting-memory", grown / x.size, GOAL_MEMORY)
     if "rows" in WANTED:

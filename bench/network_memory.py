@@ -8,10 +8,9 @@ often speeds are measured."""
 import json
 import os
 import re
-from pathlib import Path
 
 import psycopg
-from _measure import connect, medians, result
+from _measure import connect, medians, peak, result
 
 GOAL_MEMORY = 1.2
 GOAL_SPEED = 0.95
@@ -44,21 +43,6 @@ def forecast(session, name, rows):
     return needed, parts
 
 
-def peak(session, job):
-    """Bytes by which a job raises the peak of its process's own memory; what its first run touches does not count."""
-    pid = session.info.backend_pid
-
-    def kilobytes(name):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
-
-    job()
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-    before = kilobytes("VmHWM")
-    job()
-    return (kilobytes("VmHWM") - before) * 1024
-
-
 db = connect()
 table = f"bench_images_{SIZE}"
 if db.execute("SELECT to_regclass(%s)", [table]).fetchone()[0] is None:
@@ -77,6 +61,8 @@ for name in wanted:
         memory = {"held": (1 << 40, beside + images), "streamed": (beside + images // 2, beside)}
         few = {way: f"{room // 1024}kB" for way, (room, _) in memory.items()}
         for way, (_, forecasted) in memory.items():
+            # What a first run touches does not count.
+            train(session, name, rows, 1, few[way])
             grown = peak(session, lambda way=way: train(session, name, rows, 1, few[way]))
             print(f"  {name}, {way}: the peak grows by {grown / 2**20:.0f} MiB, forecast {forecasted / 2**20:.0f} MiB")
             result(f"networks-memory-{name}-{way}", grown / forecasted, GOAL_MEMORY)
