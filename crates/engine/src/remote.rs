@@ -9,7 +9,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::learner::Cx;
 use crate::wire;
-use nn::data::{Feed, Inputs, Normal};
+use nn::data::{Feed, Images, Inputs, Normal};
 use nn::network::{Network, Shape};
 use nn::optimizer::Weights;
 use nn::plan::Plan;
@@ -108,6 +108,16 @@ impl<F: FnMut(Piece) -> Result<bool>> Cutter<F> {
         Ok(true)
     }
 
+    fn images(&mut self, images: &dyn Images, rows: &[u32]) -> Result<bool> {
+        let mut space = vec![];
+        for row in rows {
+            if !self.write(images.image(*row, &mut space)?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn flush(&mut self) -> Result<bool> {
         if self.buffer.is_empty() {
             return Ok(true);
@@ -119,20 +129,24 @@ impl<F: FnMut(Piece) -> Result<bool>> Cutter<F> {
     }
 }
 
+/// The lists of weights, in the order in which they are sent.
+fn lists(w: &Weights) -> [&Vec<f32>; 4] {
+    [&w.values, &w.first, &w.second, &w.average]
+}
+
 /// Bytes of weights: how many values each list has, the steps, and the lists.
 fn weights_len(w: &Weights) -> usize {
-    40 + 4 * (w.values.len() + w.first.len() + w.second.len() + w.average.len())
+    40 + 4 * lists(w).map(Vec::len).iter().sum::<usize>()
 }
 
 fn weights_head(w: &Weights) -> Vec<u8> {
-    let lists = [&w.values, &w.first, &w.second, &w.average];
-    let numbers = lists.iter().map(|l| l.len() as u64).chain([w.steps]);
+    let numbers = lists(w).into_iter().map(|l| l.len() as u64).chain([w.steps]);
     numbers.flat_map(u64::to_ne_bytes).collect()
 }
 
 fn weights_bytes(w: &Weights) -> Vec<u8> {
     let mut bytes = weights_head(w);
-    for list in [&w.values, &w.first, &w.second, &w.average] {
+    for list in lists(w) {
         bytes.extend(list.iter().flat_map(|v| v.to_ne_bytes()));
     }
     bytes
@@ -205,16 +219,7 @@ impl Away {
                 Feed::Here(Inputs::Bytes(v)) => cutter.write(v)?,
                 Feed::Here(Inputs::Numbers(v)) => cutter.floats(v)?,
                 Feed::Here(Inputs::Doubles(_)) => false,
-                Feed::Kept { images, rows } => {
-                    let mut space = vec![];
-                    let mut all = rows.iter();
-                    loop {
-                        let Some(row) = all.next() else { break true };
-                        if !cutter.write(images.image(*row, &mut space)?)? {
-                            break false;
-                        }
-                    }
-                }
+                Feed::Kept { images, rows } => cutter.images(images, rows)?,
             }
             && cutter.flush()?;
         Ok(taken.then_some(away))
@@ -228,11 +233,12 @@ impl Away {
     pub fn epoch(&self, cx: &Cx, epoch: usize, weights: &mut Weights) -> Result<Option<Found>> {
         let send = |piece| Ok(self.ask(cx, Errand::Weights(piece))?.is_some());
         let mut cutter = Cutter { buffer: vec![], at: 0, len: weights_len(weights), send };
+        let [values, first, second, average] = lists(weights);
         let sent = cutter.write(&weights_head(weights))?
-            && cutter.floats(&weights.values)?
-            && cutter.floats(&weights.first)?
-            && cutter.floats(&weights.second)?
-            && cutter.floats(&weights.average)?
+            && cutter.floats(values)?
+            && cutter.floats(first)?
+            && cutter.floats(second)?
+            && cutter.floats(average)?
             && cutter.flush()?;
         let Some(len) = (if sent { self.ask(cx, Errand::Epoch(epoch as u64))? } else { None }) else {
             return Ok(None);
@@ -253,7 +259,7 @@ impl Away {
         match reply {
             Reply::Diverged(text) => Err(Error::new(Kind::Data, text)),
             Reply::Trained(found, after) => {
-                let lens = |w: &Weights| [&w.values, &w.first, &w.second, &w.average].map(Vec::len);
+                let lens = |w: &Weights| lists(w).map(Vec::len);
                 if lens(&after) != lens(weights) {
                     return Ok(None);
                 }

@@ -48,7 +48,8 @@ impl Survey {
     }
 
     /// Looks at the rows that have come since, up to `rows` in all: at whole blocks of them. Of each column those rows
-    /// are there at least, and at its end: it may have lost its first ones. `texts` has the hashes of each column's texts by their codes ([`crate::fingerprint::text_hash`]).
+    /// are there at least, and at its end: it may have lost its first ones. `texts` has the hashes of each column's
+    /// texts by their codes ([`crate::fingerprint::text_hash`]).
     pub fn look(&mut self, columns: &[Column], texts: &[Vec<u64>], rows: usize) {
         while self.rows + BLOCK <= rows {
             self.add(columns, texts, rows, BLOCK);

@@ -161,10 +161,7 @@ impl Prepared {
 
     /// The image's shape, where there is one.
     pub fn image(&self) -> Option<ImageShape> {
-        self.encoders.iter().find_map(|e| match e {
-            Encoder::Image { shape, .. } => Some(*shape),
-            _ => None,
-        })
+        self.raw_images().map(|(shape, _)| shape)
     }
 
     /// The shape of the images, where there are any, and whether raw ones have their channels first.

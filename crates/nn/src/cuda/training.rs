@@ -371,20 +371,20 @@ impl Training {
         Ok(())
     }
 
-    /// The four lists of weights, with their places here.
-    fn lists<'a>(&self, weights: &'a mut Weights) -> [(&Memory, &'a mut Vec<f32>); 4] {
-        let Weights { values, first, second, average, .. } = weights;
-        [(&self.body.weights, values), (&self.first, first), (&self.second, second), (&self.average, average)]
+    /// Where the four lists of weights lie, in the order of [`Weights`].
+    fn lists(&self) -> [&Memory; 4] {
+        [&self.body.weights, &self.first, &self.second, &self.average]
     }
 }
 
 impl Stepper for Training {
     fn begin(&mut self, weights: &Weights) -> Result<(), Error> {
-        let mut weights = weights.clone();
-        if self.lists(&mut weights).iter().any(|(memory, list)| memory.len() != 4 * list.len()) {
+        let Weights { values, first, second, average, .. } = weights;
+        let pairs = self.lists().into_iter().zip([values, first, second, average]);
+        if pairs.clone().any(|(memory, list)| memory.len() != 4 * list.len()) {
             return Err(Error::Data("the weights do not fit the training".into()));
         }
-        for (memory, list) in self.lists(&mut weights) {
+        for (memory, list) in pairs {
             memory.put(list)?;
         }
         // What frozen batch norms do is known now, for the whole epoch.
@@ -423,7 +423,8 @@ impl Stepper for Training {
     }
 
     fn end(&mut self, weights: &mut Weights) -> Result<(), Error> {
-        for (memory, list) in self.lists(weights) {
+        let Weights { values, first, second, average, .. } = &mut *weights;
+        for (memory, list) in self.lists().into_iter().zip([values, first, second, average]) {
             memory.get(list)?;
         }
         // Running means and variances are no weights that move: their average is what they are.
