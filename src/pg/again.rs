@@ -16,14 +16,14 @@ use super::query::{self, Wanted};
 use super::reader::Reader;
 use super::receiver::Receiver;
 use super::store::{Outlet, Stage, Store};
-use super::work::MainThread;
+use super::work::{MainThread, lock};
 use engine::frame::Column;
 use engine::stream::{STEP, Source, Take};
 use engine::{Error, Kind};
 use rayon::prelude::*;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a block's rows, about, where they are more than one step.
 const BLOCK: usize = 1 << 20;
@@ -199,8 +199,4 @@ fn read(source: &str, names: &[String], outlet: Outlet<Sent>) -> Result<()> {
         receiver.pass_on();
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

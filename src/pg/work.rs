@@ -21,7 +21,7 @@ use std::any::Any;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -104,7 +104,7 @@ impl MainThread {
     /// Asks it to do something, soon. That is dropped undone where the statement ends before.
     pub fn ask(&self, call: impl FnOnce() + Send + 'static) {
         // A main thread that is gone waits for the job to end.
-        let _ = self.0.send(Message::Call(Box::new(call)));
+        let _ = self.0.send(Message::Call(Box::new(|_| call())));
     }
 }
 
@@ -181,16 +181,10 @@ impl Crew {
             loop {
                 match receiver.recv_timeout(STEP) {
                     Ok(Message::Over) | Err(RecvTimeoutError::Disconnected) => return lock(over).take(),
-                    Ok(message) => {
-                        // An error from here drops the reply; the job must know before that it is to stop.
+                    Ok(Message::Call(call)) => {
+                        // An error from here drops what the job waits for; it must know before that it is to stop.
                         let ends = StopOnDrop(stop);
-                        match message {
-                            Message::Errand { training, errand, reply } => {
-                                let _ = reply.send(errands.run(training, errand));
-                            }
-                            Message::Call(call) => call(),
-                            Message::Over => {}
-                        }
+                        call(&mut errands);
                         std::mem::forget(ends);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -363,10 +357,8 @@ struct Step {
 
 /// What the job sends to the main thread.
 enum Message {
-    /// For a device.
-    Errand { training: u64, errand: Errand, reply: SyncSender<Option<Vec<u8>>> },
-    /// Something to do there.
-    Call(Box<dyn FnOnce() + Send>),
+    /// Something to do there, with its way to a device.
+    Call(Box<dyn FnOnce(&mut Errands) + Send>),
     /// It has returned.
     Over,
 }
@@ -381,7 +373,7 @@ struct Watch {
 }
 
 /// A panic while it was held leaves plain data behind, so the lock is as good as ever.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -403,9 +395,10 @@ impl Observer for Watch {
     }
 
     fn errand(&self, training: u64, errand: Errand) -> Option<Vec<u8>> {
-        let (reply, answer) = sync_channel(1);
+        let (reply, answer) = channel();
+        let call = move |errands: &mut Errands| drop(reply.send(errands.run(training, errand)));
         let sender = lock(&self.errands).clone()?;
-        sender.send(Message::Errand { training, errand, reply }).ok()?;
+        sender.send(Message::Call(Box::new(call))).ok()?;
         answer.recv().ok().flatten()
     }
 }

@@ -481,7 +481,7 @@ impl<'a> Owner<'a> {
     }
 
     fn used(&self) -> u64 {
-        self.models.values().map(|m| m.loaded.bytes()).sum()
+        bytes_of(&self.models)
     }
 
     /// Drops the model that was used least recently.
@@ -496,6 +496,10 @@ impl<'a> Owner<'a> {
         self.control.trainings.store(self.pupils.trainings(), Relaxed);
         self.control.training_used.store(self.pupils.used(), Relaxed);
     }
+}
+
+fn bytes_of(models: &HashMap<[u8; 64], Held>) -> u64 {
+    models.values().map(|m| m.loaded.bytes()).sum()
 }
 
 fn drop_oldest(models: &mut HashMap<[u8; 64], Held>) {

@@ -1,11 +1,10 @@
 //! What the worker does for trainings.
 
-use super::{Held, Owner, attend, drop_oldest};
+use super::{Owner, attend, bytes_of, drop_oldest};
 use crate::pg::settings;
 use crate::worker::device::batch::Request;
 use crate::worker::device::segment::{LEFT, Outcome, Verb};
 use pgrx::prelude::*;
-use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 impl Owner<'_> {
@@ -46,7 +45,6 @@ impl Owner<'_> {
     fn order(&mut self, request: &Request, sent: &[u8]) -> Result<(), nn::Error> {
         let (limit, others) = (settings::device_memory(), self.pupils.used_beside(request.slot));
         let Owner { device, models, pupils, .. } = self;
-        let held = |models: &HashMap<[u8; 64], Held>| models.values().map(|m| m.loaded.bytes()).sum::<u64>();
         let result = pupils.order(request, sent, settings::max_memory(), |plan, normal, options| {
             let bytes = device.trainer_bytes(plan, normal, options)?;
             if bytes.saturating_add(others) > limit {
@@ -54,7 +52,7 @@ impl Owner<'_> {
                     "the training takes {bytes} bytes of the device, damson.device_memory is {limit}"
                 )));
             }
-            while !models.is_empty() && bytes + others + held(models) > limit {
+            while !models.is_empty() && bytes + others + bytes_of(models) > limit {
                 drop_oldest(models);
             }
             loop {
