@@ -4,15 +4,14 @@
 //! Prints `NAME images-per-second greatest-difference bytes`, or why there is no GPU. The difference is that of the weights
 //! after a short training, in shares of their size; the bytes are those of the card that a training of batches of 512 takes.
 
+mod common;
+
 use nn::augment::Augment;
-use nn::cuda::Cuda;
-use nn::data::{Inputs, Moments, Normal};
+use nn::data::{Inputs, Normal};
 use nn::device::Device;
-use nn::network::Shape;
 use nn::optimizer::{Optimizer, Schedule, Weights};
-use nn::plan::Plan;
 use nn::train::{Loss, Options, Rows, Stepper, Trainer};
-use nn::{Error, Stop, presets, weights};
+use nn::{Error, Stop, weights};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -60,31 +59,12 @@ impl Data {
 }
 
 fn main() -> Result<(), Error> {
-    let mut names: Vec<String> = std::env::args().skip(1).collect();
-    if names.is_empty() {
-        names = ["cnn_small", "resnet9"].map(String::from).to_vec();
-    }
-    let mut cuda = match Cuda::open() {
-        Ok(cuda) => cuda,
-        Err(e) => {
-            println!("skipped: {e}");
-            return Ok(());
-        }
-    };
-    println!("device {}", cuda.name());
-    let shape = Shape::new(32, 32, 3);
-    // A stream of bytes that no network finds constant (Knuth's multiplicative hash).
-    let images: Vec<u8> =
-        (0..IMAGES * shape.len()).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let mut moments = Moments::default();
-    moments.add(Inputs::Bytes(&images), shape.channels);
-    let normal = Normal::new(&moments, shape.channels);
+    let Some(mut cuda) = common::card() else { return Ok(()) };
+    let (images, normal) = common::images(IMAGES);
     let labels = (0..IMAGES).map(|i| (i % 10) as f32).collect();
-    let data = Data { images, labels, normal, size: shape.len() };
-    for name in names {
-        let network = presets::preset(&name, shape, 0.2, 10);
-        let network = network.ok_or_else(|| Error::Shape(format!("no network \"{name}\"")))?;
-        let plan = Plan::new(&network)?;
+    let data = Data { images, labels, normal, size: common::shape().len() };
+    for name in common::names() {
+        let plan = common::plan(&name, 0.2)?;
         let start = Weights::new(weights::first(&plan, 1), options(BATCH).optimizer, false);
 
         let small = options(32);
