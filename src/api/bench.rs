@@ -6,6 +6,7 @@ use crate::pg::error::{Error, answer};
 use crate::pg::query::{self, Wanted};
 use crate::pg::work;
 use engine::Kind;
+use engine::frame::Selection;
 use pgrx::prelude::*;
 use std::time::Instant;
 
@@ -45,8 +46,7 @@ fn bench_score(source: Text, model: Text) -> f64 {
         let title = work::Title { verb: "score", object: &resolved.model };
         let scored = work::run(title, 0, |cx| {
             let started = Instant::now();
-            let rows: Vec<u32> = (0..frame.rows as u32).collect();
-            scorer.score_rows(&frame, &rows, cx)?;
+            scorer.score_rows(&frame, Selection::All(frame.rows), cx)?;
             Ok(started.elapsed())
         })?;
         Ok(scored.value.as_secs_f64() * 1e3)

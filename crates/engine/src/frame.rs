@@ -3,7 +3,9 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::pictures::{Picture, Pictures};
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The values of a column. All columns of a frame have as many rows.
@@ -47,6 +49,96 @@ pub enum Data {
         /// How many there are.
         rows: usize,
     },
+}
+
+/// Which rows of a frame, in the order in which they are taken. All of them need no list, which would take as much as a
+/// column while a model is trained.
+#[derive(Debug, Clone, Copy)]
+pub enum Selection<'a> {
+    /// All, so many, as they come.
+    All(usize),
+    /// Those of these numbers.
+    Rows(&'a [u32]),
+}
+
+impl<'a> From<&'a [u32]> for Selection<'a> {
+    fn from(rows: &'a [u32]) -> Self {
+        Selection::Rows(rows)
+    }
+}
+
+impl<'a> From<&'a Vec<u32>> for Selection<'a> {
+    fn from(rows: &'a Vec<u32>) -> Self {
+        Selection::Rows(rows)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u32; N]> for Selection<'a> {
+    fn from(rows: &'a [u32; N]) -> Self {
+        Selection::Rows(rows)
+    }
+}
+
+impl<'a> Selection<'a> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Selection::All(rows) => *rows,
+            Selection::Rows(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The row at a place, where there is one.
+    #[inline(always)]
+    pub fn get(&self, place: usize) -> Option<usize> {
+        match self {
+            Selection::All(rows) => (place < *rows).then_some(place),
+            Selection::Rows(rows) => rows.get(place).map(|row| *row as usize),
+        }
+    }
+
+    /// All, one after another.
+    pub fn iter(self) -> impl Iterator<Item = usize> + 'a {
+        (0..self.len()).filter_map(move |place| self.get(place))
+    }
+
+    /// All, as a list.
+    pub fn list(self) -> Cow<'a, [u32]> {
+        match self {
+            Selection::All(rows) => (0..rows as u32).collect::<Vec<u32>>().into(),
+            Selection::Rows(rows) => rows.into(),
+        }
+    }
+
+    /// Those at some places, as a list.
+    pub fn some(self, places: Range<usize>) -> Cow<'a, [u32]> {
+        match self {
+            Selection::All(_) => (places.start as u32..places.end as u32).collect::<Vec<u32>>().into(),
+            Selection::Rows(rows) => (&rows[places]).into(),
+        }
+    }
+
+    /// How many of ascending ones come before a row.
+    pub fn before(&self, row: usize) -> usize {
+        match self {
+            Selection::All(rows) => row.min(*rows),
+            Selection::Rows(rows) => rows.partition_point(|r| (*r as usize) < row),
+        }
+    }
+
+    /// Their values, of a list that may be empty.
+    pub fn pick<T: Copy>(self, values: &[T]) -> Vec<T> {
+        match self {
+            _ if values.is_empty() => vec![],
+            Selection::All(rows) => values[..rows].to_vec(),
+            Selection::Rows(rows) => rows.iter().map(|r| values[*r as usize]).collect(),
+        }
+    }
 }
 
 /// The kind of a column's values: what must agree between training and scoring.
@@ -256,5 +348,36 @@ impl Frame {
                 }
         };
         self.columns.iter().map(column).sum::<usize>() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_rows_are_those_of_the_whole_list() {
+        let list: Vec<u32> = (0..7).collect();
+        let (all, rows) = (Selection::All(7), Selection::from(&list));
+        assert_eq!((all.len(), rows.len()), (7, 7));
+        assert!(all.iter().eq(rows.iter()) && all.list() == rows.list());
+        assert_eq!(all.some(2..5), rows.some(2..5));
+        for place in 0..9 {
+            assert_eq!(all.get(place), rows.get(place));
+            assert_eq!(all.before(place), rows.before(place));
+        }
+        let values: Vec<f64> = (0..7).map(f64::from).collect();
+        assert_eq!(all.pick(&values), rows.pick(&values));
+        assert!(all.pick::<f64>(&[]).is_empty() && rows.pick::<f64>(&[]).is_empty());
+        assert!(Selection::All(0).is_empty());
+    }
+
+    #[test]
+    fn some_rows_come_in_their_own_order() {
+        let rows = Selection::from(&[4, 1, 6]);
+        assert_eq!(rows.iter().collect::<Vec<_>>(), [4, 1, 6]);
+        assert_eq!(*rows.some(1..3), [1, 6]);
+        assert_eq!(rows.pick(&[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), [0.4, 0.1, 0.6]);
+        assert_eq!(Selection::from(&[1, 4, 6]).before(5), 2);
     }
 }

@@ -3,7 +3,7 @@
 use crate::artifact::{self, Card};
 use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
-use crate::frame::{ColumnKind, Frame, Value};
+use crate::frame::{ColumnKind, Frame, Selection, Value};
 use crate::groups::Router;
 use crate::groups::{self, model::NOWHERE, model::Route};
 use crate::learner::{Coefficient, Cx, Model, Network};
@@ -364,24 +364,24 @@ impl Scorer {
         Some(probabilities.iter().enumerate().filter(within).map(|(class, _)| class))
     }
 
-    /// Scores some rows of a frame on the current thread pool: `rows.len() * outputs()` values.
-    pub fn score_rows(&self, frame: &Frame, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+    /// Scores rows of a frame on the current thread pool: `rows.len() * outputs()` values.
+    pub fn score_rows<'a>(&self, frame: &Frame, rows: impl Into<Selection<'a>>, cx: &Cx) -> Result<Vec<f64>> {
         let routes = self.routes(frame)?;
         let roles = Roles { group: &routes, ..Roles::default() };
-        let source = FrameRows::bind(frame, &self.prepared, rows, roles, None)?;
+        let source = FrameRows::bind(frame, &self.prepared, rows.into(), roles, None)?;
         let mut scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
         self.card.decision.calibrate(self.outputs(), &mut scores);
         Ok(scores)
     }
 
-    /// Scores some rows of a frame that has the other columns that the model was trained with.
-    pub(crate) fn score_known(&self, frame: &Frame, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+    /// Scores all rows of a frame that has the other columns that the model was trained with.
+    pub(crate) fn score_known(&self, frame: &Frame, cx: &Cx) -> Result<Vec<f64>> {
         let offset = match &self.card.offset {
             Some(name) => roles::read(&frame.columns[frame.position(name)?], roles::offset)?,
             None => vec![],
         };
         let known = Roles { offset: &offset, ..Roles::default() };
-        let source = FrameRows::bind(frame, &self.prepared, rows, known, None)?;
+        let source = FrameRows::bind(frame, &self.prepared, Selection::All(frame.rows), known, None)?;
         let mut scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
         self.card.decision.calibrate(self.outputs(), &mut scores);
         Ok(scores)
@@ -430,7 +430,6 @@ impl Scorer {
         if frame.rows == 0 {
             return Err(Error::new(Kind::Data, "the source has no rows, expected one or more"));
         }
-        let rows: Vec<u32> = (0..frame.rows as u32).collect();
         let role = |name: &Option<String>| name.as_ref().map(|n| frame.position(n)).transpose();
         let offset = role(&self.card.offset)?.map(|c| roles::read(&frame.columns[c], roles::offset));
         let group = role(&self.card.group)?.map(|c| roles::read(&frame.columns[c], roles::group));
@@ -441,7 +440,7 @@ impl Scorer {
             return self.evaluate_groups(frame, target, known, cx);
         }
         let known = Roles { offset: &offset, group: &group, ..Roles::default() };
-        let source = FrameRows::bind(frame, &self.prepared, &rows, known, None)?;
+        let source = FrameRows::bind(frame, &self.prepared, Selection::All(frame.rows), known, None)?;
         let scores = score_all(self.model.as_ref(), &self.schema, &source, cx)?;
         if !self.card.task.supervised() {
             return measure_unsupervised(self.model.as_ref(), &self.schema, &source, &scores);

@@ -141,7 +141,11 @@ pub fn others(rows: usize, sorted: &[u32]) -> Vec<u32> {
     (0..rows as u32).filter(|row| left_out.next_if_eq(row).is_none()).collect()
 }
 
-fn countable(rows: usize) -> Result<u32> {
+/// How many rows there are, where row numbers can name them.
+///
+/// # Errors
+/// `Kind::Unsupported` for more.
+pub fn countable(rows: usize) -> Result<u32> {
     u32::try_from(rows).map_err(|_| {
         Error::new(Kind::Unsupported, format!("there are {rows} rows, expected fewer than 4294967296"))
             .hint("Train on a sample of them.")

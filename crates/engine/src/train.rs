@@ -19,7 +19,7 @@ use crate::decision;
 use crate::drift::Baseline;
 use crate::error::{Error, Kind, Result};
 use crate::evaluation::figures::{self, Figures, Part};
-use crate::frame::Frame;
+use crate::frame::{Frame, Selection};
 use crate::groups::{self, UnknownGroup};
 use crate::init_model::InitModel;
 use crate::learner::Cx;
@@ -300,22 +300,27 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         let mut all: Vec<Vec<(String, f64)>> = vec![];
         for (i, test) in folds.iter().enumerate() {
             cx.observer.progress(i, request.folds, "fold");
-            let fitted = setting.fit(recipe, &split::others(frame.rows, test), cx)?;
+            let left = split::others(frame.rows, test);
+            let fitted = setting.fit(recipe, (&left).into(), cx)?;
             let start = Instant::now();
-            let judged = setting.judged(recipe, &fitted, test, cx)?;
+            let judged = setting.judged(recipe, &fitted, test.into(), cx)?;
             setting.draw(test, &judged.scores, figures::DRAWN / request.folds, &mut out_of_fold);
             all.push(judged.metrics);
             measured += start.elapsed().as_secs_f64();
         }
         metrics.extend(summarise_folds(&all));
     }
-    let parts = setting.parts()?;
+    let parts = setting.held_out()?;
+    let (train, test) = match &parts {
+        Some(parts) => (Selection::from(&parts.train), Selection::from(&parts.test)),
+        None => (Selection::All(frame.rows), Selection::All(0)),
+    };
     recorder.on.store(true, Ordering::Relaxed);
-    let mut fitted = setting.fit(recipe, &parts.train, cx)?;
+    let mut fitted = setting.fit(recipe, train, cx)?;
     recorder.on.store(false, Ordering::Relaxed);
 
     let start = Instant::now();
-    let (name, rows) = if parts.test.is_empty() { ("train", &parts.train) } else { ("test", &parts.test) };
+    let (name, rows) = if test.is_empty() { ("train", train) } else { ("test", test) };
     // Rows that a decision was learnt from were not fitted to: then all are scored.
     let known = fitted.outputs.take().filter(|o| name == "train" && o.len() == rows.len() * classes.max(1));
     let Judged { metrics: found, predictions, scores } = match known {
@@ -341,7 +346,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
     metrics.extend(own.into_iter().map(|(split, name, value)| Metric { split, name, value }));
     measured += start.elapsed().as_secs_f64();
 
-    let facts = Facts::of(setting, recipe, &parts.train, cx)?;
+    let facts = Facts::of(setting, recipe, train, cx)?;
     let card = Card {
         algorithm: info.name.into(),
         algorithm_version: info.version,
@@ -358,7 +363,7 @@ pub(crate) fn train_in(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Tr
         preprocess: recipe.options.values.to_json().to_string(),
         seed: request.seed,
         train_rows: fitted.schema.rows as u64,
-        test_rows: parts.test.len() as u64,
+        test_rows: test.len() as u64,
         fingerprint: facts.digest.fingerprint(),
         engine_version: env!("CARGO_PKG_VERSION").into(),
     };

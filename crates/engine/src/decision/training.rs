@@ -3,6 +3,7 @@
 use super::learn::{Deal, Material, learn, like};
 use super::{ClassWeight, Decision, Plan, Rule};
 use crate::error::Result;
+use crate::frame::Selection;
 use crate::learner::{Cx, Observer};
 use crate::schema::Task;
 use crate::train::{Fitted, Recipe, Setting};
@@ -10,7 +11,7 @@ use std::time::Instant;
 
 impl Setting<'_> {
     /// Learns preprocessing, model and decision from some rows.
-    pub(crate) fn fit(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+    pub(crate) fn fit(&self, recipe: &Recipe, rows: Selection, cx: &Cx) -> Result<Fitted> {
         let (plan, classes) = (&self.plan, &self.target.classes);
         if !plan.learns() {
             let mut fitted = self.fit_model(recipe, rows, cx)?;
@@ -24,11 +25,11 @@ impl Setting<'_> {
             return Ok(fitted);
         }
         let request = self.request;
-        let deal = Deal::new(plan, rows, |rows, share, salt| {
+        let deal = Deal::new(plan, &rows.list(), |rows, share, salt| {
             let split = like(&request.split, self.classifies(), share);
             self.split(&split, rows, request.seed ^ salt)
         })?;
-        let mut fitted = self.fit_model(recipe, &deal.fit, cx)?;
+        let mut fitted = self.fit_model(recipe, (&deal.fit).into(), cx)?;
         let start = Instant::now();
         let quiet = Cx { observer: &Quiet(cx.observer), ..*cx };
         let material = Material {
@@ -37,8 +38,10 @@ impl Setting<'_> {
             y: &self.target.y,
             weight: &self.weight,
             seed: request.seed,
-            score: &|rows| self.score(recipe, &fitted, rows, cx),
-            score_apart: &|train, test| self.score(recipe, &self.fit_model(recipe, train, &quiet)?, test, cx),
+            score: &|rows| self.score(recipe, &fitted, rows.into(), cx),
+            score_apart: &|train, test| {
+                self.score(recipe, &self.fit_model(recipe, train.into(), &quiet)?, test.into(), cx)
+            },
         };
         let learnt = learn(plan, &deal, &material)?;
         let class_weight = fitted.decision.class_weight;
@@ -48,12 +51,12 @@ impl Setting<'_> {
     }
 
     /// A weight a class, as `rows` have it, where classes weigh differently.
-    pub(crate) fn class_weight(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+    pub(crate) fn class_weight(&self, rows: Selection) -> Result<Option<Vec<f64>>> {
         let Some(wanted) = self.plan.class_weight.as_ref().filter(|_| self.classifies()) else {
             return Ok(None);
         };
         let mut totals = vec![0.0; self.target.classes.len()];
-        for row in rows.iter().map(|r| *r as usize) {
+        for row in rows.iter() {
             totals[self.y(row) as usize] += self.weight.get(row).unwrap_or(&1.0);
         }
         wanted.resolve(&self.target.classes, &totals).map(Some)
@@ -61,7 +64,7 @@ impl Setting<'_> {
 
     /// Of a multi-label task: what the loss of each label counts in rows that have it, as `rows` have it, where that is
     /// asked for. Balanced labels count the rows without the label to those with it.
-    pub(crate) fn positive_weight(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+    pub(crate) fn positive_weight(&self, rows: Selection) -> Result<Option<Vec<f64>>> {
         let (Some(wanted), Some(sets)) = (&self.plan.class_weight, &self.target.sets) else {
             return Ok(None);
         };
@@ -69,7 +72,7 @@ impl Setting<'_> {
             return wanted.resolve(&self.target.classes, &[]).map(Some);
         }
         let (mut with, mut all) = (vec![0.0; sets.labels()], 0.0);
-        for row in rows.iter().map(|r| *r as usize) {
+        for row in rows.iter() {
             let weight = self.weight.get(row).unwrap_or(&1.0);
             all += weight;
             sets.get(self.y(row)).iter().for_each(|label| with[*label as usize] += weight);

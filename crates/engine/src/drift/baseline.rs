@@ -10,7 +10,7 @@ use super::read::{self, Sampled};
 use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
 use crate::fold::ColumnType;
-use crate::frame::{Column, Data, Dictionary, Frame, Value};
+use crate::frame::{Column, Data, Dictionary, Frame, Selection, Value};
 use crate::learner::Cx;
 use crate::prepare::extent::Extent;
 use crate::schema::Task;
@@ -366,11 +366,10 @@ impl Scorer {
         if card.task == Task::Embedding {
             return Ok(Predictions::default());
         }
-        let rows: Vec<u32> = (0..frame.rows as u32).collect();
         let scores = if card.group_by > 0 {
-            self.score_known_groups(frame, &rows, cx)?
+            self.score_known_groups(frame, &Selection::All(frame.rows).list(), cx)?
         } else {
-            self.score_known(frame, &rows, cx)?
+            self.score_known(frame, cx)?
         };
         Ok(Predictions::of(card.task, &card.classes, &scores, &card.decision))
     }

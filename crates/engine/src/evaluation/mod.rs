@@ -104,8 +104,7 @@ impl Scorer {
             Some(name) => roles::read(&frame.columns[frame.position(name)?], roles::group)?,
             None => vec![],
         };
-        let rows: Vec<u32> = (0..frame.rows as u32).collect();
-        let scores = self.score_known(frame, &rows, cx)?;
+        let scores = self.score_known(frame, cx)?;
         let decision = card.decision.clone();
         Ok(Scored {
             task: card.task,

@@ -3,7 +3,7 @@
 
 use super::Columns;
 use crate::error::{Error, Kind, Result};
-use crate::frame::Frame;
+use crate::frame::{Frame, Selection};
 use crate::learner::Cx;
 use crate::schema::Task;
 use crate::scorer::Scorer;
@@ -69,8 +69,8 @@ pub fn compare(
     if frame.rows == 0 {
         return Err(Error::new(Kind::Data, "the source has no rows, expected one or more"));
     }
-    let all: Vec<u32> = (0..frame.rows as u32).collect();
-    let (mut a, mut b) = (champion.score_rows(frame, &all, cx)?, challenger.score_rows(frame, &all, cx)?);
+    let all = Selection::All(frame.rows);
+    let (mut a, mut b) = (champion.score_rows(frame, all, cx)?, challenger.score_rows(frame, all, cx)?);
     let (width_a, width_b) = (champion.outputs(), challenger.outputs());
     let answered: Vec<usize> =
         (0..frame.rows).filter(|i| !a[i * width_a].is_nan() && !b[i * width_b].is_nan()).collect();

@@ -199,7 +199,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
         _ => metrics::headline(target.task, classes).name.to_string(),
     };
     let unknown_group = request.unknown_group.unwrap_or_default();
-    let facts = Facts::of(setting, recipe, &train.rows, cx)?;
+    let facts = Facts::of(setting, recipe, (&train.rows).into(), cx)?;
     let inputs = deal.columns.iter().chain(&fitted.prepared.inputs).cloned().collect();
     let card = Card {
         decision: crate::decision::Decision::default(),
@@ -237,7 +237,7 @@ pub(crate) fn train(setting: &Setting, recipe: &Recipe, cx: &Cx) -> Result<Train
 /// What the model gives for some of the rows that it was measured on.
 fn predictions(setting: &Setting, artifact: &[u8], rows: &[u32], cx: &Cx) -> Result<Predictions> {
     let scorer = Scorer::load(artifact)?;
-    let mut rows = train::some_rows(rows);
+    let mut rows = train::some_rows(rows.into());
     rows.sort_unstable();
     let scores = scorer.score_known_groups(setting.frame, &rows, cx)?;
     Ok(Predictions::of(setting.target.task, &setting.target.classes, &scores, &scorer.card.decision))
@@ -315,8 +315,16 @@ fn fit(
     rows.sort_unstable();
     let known = |column| setting.moments(column);
     let input = algorithm.info().input;
-    let mut prepared =
-        Prepared::fit(frame, &setting.columns, &rows, &recipe.options, input, targets.as_ref(), known, cx)?;
+    let mut prepared = Prepared::fit(
+        frame,
+        &setting.columns,
+        (&rows).into(),
+        &recipe.options,
+        input,
+        targets.as_ref(),
+        known,
+        cx,
+    )?;
     drop(rows);
     let schema = prepared.schema(target.task, classes, train.rows.len());
     let held = AtomicU64::new(afford(setting, recipe, deal, train, &schema)?);
@@ -328,7 +336,7 @@ fn fit(
     let mut weights = vec![];
     for group in 0..groups {
         let rows = &train.rows[train.range(group)];
-        setting.weigh(rows, rows.iter().copied(), &mut weights)?;
+        setting.weigh(rows.into(), rows.iter().copied(), &mut weights)?;
     }
     let own = setting.roles();
     let roles = if weights.is_empty() { own } else { Roles { weight: &weights, ..own } };
@@ -387,7 +395,7 @@ fn fit(
     }
     let global = match request.unknown_group.unwrap_or_default() {
         UnknownGroup::Global => {
-            let weights = setting.weighted(&train.rows)?;
+            let weights = setting.weighted((&train.rows).into())?;
             let roles = Roles { weight: weights.as_deref().unwrap_or(own.weight), ..own };
             let source = FrameRows::bind(frame, &prepared, &train.rows, roles, Some(request.seed))?;
             Some(fit_global(recipe, &schema, &source, &target.y, train, cx)?)

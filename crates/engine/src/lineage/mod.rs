@@ -12,6 +12,7 @@ pub use membership::Membership;
 
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Digest;
+use crate::frame::Selection;
 use crate::learner::Cx;
 use crate::params::Values;
 use crate::prepare::InputColumn;
@@ -44,7 +45,7 @@ impl Facts {
     ///
     /// # Errors
     /// Those of [`Membership::of`]; when the caller asked to stop.
-    pub(crate) fn of(setting: &Setting, recipe: &Recipe, trained: &[u32], cx: &Cx) -> Result<Facts> {
+    pub(crate) fn of(setting: &Setting, recipe: &Recipe, trained: Selection, cx: &Cx) -> Result<Facts> {
         let start = Instant::now();
         let (frame, request) = (setting.frame, setting.request);
         let mut read = setting.used()?;
@@ -64,7 +65,7 @@ impl Facts {
         };
         let (digest, columns) = rayon::join(|| setting.digest(), columns);
         let key = request.key.as_ref().map(|name| frame.position(name)).transpose()?;
-        let used = key.map(|k| Membership::of(&frame.columns[k], trained)).transpose()?;
+        let used = key.map(|k| Membership::of(&frame.columns[k], &trained.list())).transpose()?;
         Ok(Facts {
             rows: frame.rows as u64,
             digest: digest?,

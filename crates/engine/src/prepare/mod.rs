@@ -11,7 +11,7 @@ pub mod summary;
 
 use crate::dense::vectorized;
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::frame::{Column, ColumnKind, Data, Frame, Selection, Value};
 use crate::labels::LabelSets;
 use crate::lean::Lean;
 use crate::learner::{Cx, Input};
@@ -58,7 +58,7 @@ impl Prepared {
     pub(crate) fn fit(
         frame: &Frame,
         columns: &[usize],
-        rows: &[u32],
+        rows: Selection,
         options: &Options,
         input: Input,
         target: Option<&TargetColumns>,
@@ -66,6 +66,7 @@ impl Prepared {
         cx: &Cx,
     ) -> Result<Prepared> {
         let shape = options.shape()?;
+        let list = rows.list();
         let summaries: Vec<Result<Summary>> = columns
             .par_iter()
             .map(|c| {
@@ -76,7 +77,7 @@ impl Prepared {
                 if needs_summary(column, &plan) {
                     match (&mut summary, if rows.len() == frame.rows { known(*c) } else { None }) {
                         (Summary::Numbers(all), Some(known)) => all.fill(known),
-                        _ => summary.add_rows(column, rows, &plan, target)?,
+                        _ => summary.add_rows(column, &list, &plan, target)?,
                     }
                 }
                 Ok(summary)
@@ -286,7 +287,7 @@ pub struct FrameRows<'a> {
     prepared: &'a Prepared,
     /// The frame's column of each input.
     columns: Vec<usize>,
-    rows: &'a [u32],
+    rows: Selection<'a>,
     roles: Roles<'a>,
     /// An input whose values come from other rows, one for each of `rows`.
     replaced: Option<(usize, Vec<u32>)>,
@@ -311,10 +312,11 @@ impl<'a> FrameRows<'a> {
     pub fn bind(
         frame: &'a Frame,
         prepared: &'a Prepared,
-        rows: &'a [u32],
+        rows: impl Into<Selection<'a>>,
         roles: Roles<'a>,
         training: Option<u64>,
     ) -> Result<FrameRows<'a>> {
+        let rows = rows.into();
         let mut columns = vec![];
         let mut codes = vec![];
         for (input, encoder) in prepared.inputs.iter().zip(&prepared.encoders) {
@@ -499,7 +501,7 @@ impl Rows for FrameRows<'_> {
     }
 
     fn group_edge(&self, row: usize) -> usize {
-        edge(self.roles.group, row, |i| self.rows.get(i).map_or(usize::MAX, |r| *r as usize))
+        edge(self.roles.group, row, |i| self.rows.get(i).unwrap_or(usize::MAX))
     }
 
     fn streamed(&self) -> bool {
@@ -511,8 +513,7 @@ impl Rows for FrameRows<'_> {
         let buffers = Buffers::default();
         let give = |first: usize, columns: &[Column]| {
             let end = first + columns.first().map_or(0, Column::len);
-            let before = |row: usize| self.rows.partition_point(|r| (*r as usize) < row);
-            let range = before(first)..before(end);
+            let range = self.rows.before(first)..self.rows.before(end);
             if range.is_empty() {
                 return Ok(());
             }
@@ -540,7 +541,7 @@ struct Block<'b> {
 
 impl FrameRows<'_> {
     fn encode(&self, range: Range<usize>, block: &Block, into: &mut Buffer) -> Result<()> {
-        let rows = &self.rows[range.clone()];
+        let rows = &*self.rows.some(range.clone());
         let gone = |input| matches!(self.column(input, block).0.data, Data::Away { .. });
         if (0..self.columns.len()).any(gone) {
             return Err(Error::internal("a column is away, and nobody reads it"));

@@ -334,8 +334,8 @@ pub fn search(frame: &Frame, request: &Request, plan: &Plan, cx: &Cx) -> Result<
             drive(&mut bench, &prepared, plan, request)?;
             let best = bench.best(plan.time_limit)?;
             let recipe = recipe(&bench.trials[best], &prepared.resource)?;
-            let fitted = setting.fit(&recipe, &left, cx)?;
-            nested.push(setting.measure(&recipe, &fitted, test, cx)?);
+            let fitted = setting.fit(&recipe, (&left).into(), cx)?;
+            nested.push(setting.measure(&recipe, &fitted, test.into(), cx)?);
         }
     }
     let given = plan.given_folds.as_deref();

@@ -255,7 +255,7 @@ impl<'a> Bench<'a> {
                 let found = folds.first().map(|f| {
                     let mut rows = f.train.clone();
                     rows.sort_unstable();
-                    setting.schema(&recipe, &rows, cx)
+                    setting.schema(&recipe, (&rows).into(), cx)
                 });
                 let found = match found {
                     Some(Err(e)) if e.kind == Kind::Cancelled => return Err(e),
@@ -313,8 +313,8 @@ impl<'a> Bench<'a> {
             let count = ((fold.train.len() as f64 * share) as usize).clamp(1, fold.train.len());
             let mut rows = fold.train[..count].to_vec();
             rows.sort_unstable();
-            let fitted = self.setting.fit(&recipe, &rows, cx)?;
-            let found = self.setting.measure(&recipe, &fitted, &fold.test, cx)?;
+            let fitted = self.setting.fit(&recipe, (&rows).into(), cx)?;
+            let found = self.setting.measure(&recipe, &fitted, (&fold.test).into(), cx)?;
             let value = found.into_iter().find(|(name, _)| *name == self.goal.metric);
             let undefined = || {
                 Error::new(Kind::Data, format!("{} is undefined on the rows of a fold", self.goal.metric))

@@ -3,7 +3,7 @@
 use super::setting::{Recipe, Setting, check_memory};
 use super::{Request, check};
 use crate::error::Result;
-use crate::frame::{Data, Frame};
+use crate::frame::{Data, Frame, Selection};
 use crate::learner::{Cx, Silent};
 use crate::pictures::Pictures;
 use crate::schema::Schema;
@@ -79,10 +79,11 @@ fn whole(frame: &Frame, request: &Request) -> Result<Forecast> {
     let recipe = Recipe::parse(&request.algorithm, &request.params, &request.preprocess)?;
     let survey = Survey::default();
     let setting = Setting::read(frame, request, recipe.algorithm, &survey)?;
-    let rows = setting.parts()?.train;
+    let parts = setting.held_out()?;
+    let rows = parts.as_ref().map_or(Selection::All(frame.rows), |parts| (&parts.train).into());
     let stop = AtomicBool::new(false);
     let cx = Cx { seed: request.seed, stop: &stop, observer: &Silent };
-    let mut forecast = Forecast::of(&setting, &recipe, &setting.schema(&recipe, &rows, &cx)?)?;
+    let mut forecast = Forecast::of(&setting, &recipe, &setting.schema(&recipe, rows, &cx)?)?;
     if !request.group_by.is_empty() {
         let threads = request.threads as u64;
         forecast.0.iter_mut().skip(2).for_each(|part| part.1 *= threads);

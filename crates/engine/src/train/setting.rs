@@ -8,7 +8,7 @@ use crate::drift::baseline::{Extents, Predictions};
 use crate::error::{Error, Kind, Result};
 use crate::evaluation::figures;
 use crate::fingerprint::{Digest, digest};
-use crate::frame::{Column, ColumnKind, Data, Frame, Value};
+use crate::frame::{Column, ColumnKind, Data, Frame, Selection, Value};
 use crate::lean::Lean;
 use crate::learner::{Algorithm, Cx, Input};
 use crate::params::Values;
@@ -180,8 +180,8 @@ impl<'a> Setting<'a> {
     }
 
     /// The targets of some rows.
-    fn pick_y(&self, rows: &[u32]) -> Vec<f64> {
-        if self.known() == 0 { vec![] } else { rows.iter().map(|row| self.y(*row as usize)).collect() }
+    fn pick_y(&self, rows: Selection) -> Vec<f64> {
+        if self.known() == 0 { vec![] } else { rows.iter().map(|row| self.y(row)).collect() }
     }
 
     /// The extent of a column of numbers, truth values or times.
@@ -217,7 +217,15 @@ impl<'a> Setting<'a> {
         self.classifies().then(|| self.ys())
     }
 
-    /// The rows to train on and those held out.
+    /// The rows to train on and those held out; none where all train.
+    pub(super) fn held_out(&self) -> Result<Option<Parts>> {
+        if self.request.split == Split::None {
+            return split::countable(self.frame.rows).map(|_| None);
+        }
+        self.parts().map(Some)
+    }
+
+    /// The same, as lists in any case.
     pub(crate) fn parts(&self) -> Result<Parts> {
         let Setting { frame, request, .. } = self;
         let times = self.times()?;
@@ -288,7 +296,7 @@ impl<'a> Setting<'a> {
             TimeValues::Whole(v) => Times::Whole(v),
             TimeValues::Numbers(v) => Times::Numbers(v),
         });
-        let labels = self.classifies().then(|| self.pick_y(rows));
+        let labels = self.classifies().then(|| self.pick_y(rows.into()));
         split.apply(rows.len(), labels.as_deref(), times, seed)
     }
 
@@ -319,7 +327,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Learns preprocessing on some rows.
-    fn prepare(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Prepared> {
+    fn prepare(&self, recipe: &Recipe, rows: Selection, cx: &Cx) -> Result<Prepared> {
         if let Some(init) = &self.request.init_model {
             return Ok(init.prepared.clone());
         }
@@ -334,7 +342,7 @@ impl<'a> Setting<'a> {
     }
 
     /// What the algorithm of a recipe would know before its first row.
-    pub(crate) fn schema(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Schema> {
+    pub(crate) fn schema(&self, recipe: &Recipe, rows: Selection, cx: &Cx) -> Result<Schema> {
         let prepared = self.prepare(recipe, rows, cx)?;
         Ok(prepared.schema(self.target.task, self.target.classes.len(), rows.len()))
     }
@@ -345,12 +353,12 @@ impl<'a> Setting<'a> {
     }
 
     /// Learns preprocessing and model from some rows.
-    pub(crate) fn fit_model(&self, recipe: &Recipe, rows: &[u32], cx: &Cx) -> Result<Fitted> {
+    pub(crate) fn fit_model(&self, recipe: &Recipe, rows: Selection, cx: &Cx) -> Result<Fitted> {
         let start = Instant::now();
         let classes = self.target.classes.len();
         if self.classifies() {
-            let first = rows.first().map(|r| self.y(*r as usize));
-            if rows.iter().all(|r| Some(self.y(*r as usize)) == first) {
+            let first = rows.get(0).map(|row| self.y(row));
+            if rows.iter().all(|row| Some(self.y(row)) == first) {
                 return Err(Error::new(
                     Kind::Data,
                     "the training rows are of one class, expected two or more",
@@ -366,10 +374,10 @@ impl<'a> Setting<'a> {
         let together;
         let rows = if self.target.task == Task::Ranking {
             // The rows of a query must reach a learner together.
-            let mut sorted = rows.to_vec();
+            let mut sorted = rows.list().into_owned();
             sorted.sort_by_key(|row| self.group.get(*row as usize));
             together = sorted;
-            &together[..]
+            Selection::Rows(&together)
         } else {
             rows
         };
@@ -403,14 +411,20 @@ impl<'a> Setting<'a> {
         &self,
         recipe: &Recipe,
         fitted: &Fitted,
-        rows: &[u32],
+        rows: Selection,
         cx: &Cx,
     ) -> Result<Vec<(String, f64)>> {
         Ok(self.judged(recipe, fitted, rows, cx)?.metrics)
     }
 
     /// As `measure`, with what the model predicted; of a model that measures itself, for some of the rows.
-    pub(super) fn judged(&self, recipe: &Recipe, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Judged> {
+    pub(super) fn judged(
+        &self,
+        recipe: &Recipe,
+        fitted: &Fitted,
+        rows: Selection,
+        cx: &Cx,
+    ) -> Result<Judged> {
         if !self.target.task.supervised() {
             let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
             let known = model.metrics();
@@ -420,7 +434,8 @@ impl<'a> Setting<'a> {
                     return Ok(Judged::new(found, Predictions::default()));
                 }
                 let some = some_rows(rows);
-                let scores = score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, &some)?, cx)?;
+                let source = self.encoded(fitted, (&some).into())?;
+                let scores = score_all(model.as_ref(), &fitted.schema, &source, cx)?;
                 return Ok(Judged::new(found, self.keep(fitted, &scores)));
             }
             let source = self.encoded(fitted, rows)?;
@@ -432,11 +447,11 @@ impl<'a> Setting<'a> {
     }
 
     /// Measures what a fitted model answers for some rows.
-    pub(super) fn judge(&self, fitted: &Fitted, rows: &[u32], mut scores: Vec<f64>) -> Judged {
+    pub(super) fn judge(&self, fitted: &Fitted, rows: Selection, mut scores: Vec<f64>) -> Judged {
         let classes = self.target.classes.len();
         fitted.decision.calibrate(classes, &mut scores);
-        let (y, weight) = (self.pick_y(rows), pick(&self.weight, rows));
-        let group = pick(&self.group, rows);
+        let (y, weight) = (self.pick_y(rows), rows.pick(&self.weight));
+        let group = rows.pick(&self.group);
         let sets = self.target.sets.as_deref();
         let roles = Roles { y: &y, sets, weight: &weight, offset: &[], group: &group };
         let metrics = fitted.decision.measure(self.target.task, classes, &scores, roles);
@@ -444,9 +459,9 @@ impl<'a> Setting<'a> {
     }
 
     /// Some rows with what a fitted model answers for them.
-    pub(super) fn rows(&self, rows: &[u32], scores: Vec<f64>) -> figures::Rows {
+    pub(super) fn rows(&self, rows: Selection, scores: Vec<f64>) -> figures::Rows {
         let (y, sets) = (self.pick_y(rows), self.target.sets.clone());
-        figures::Rows { y, sets, scores, weight: pick(&self.weight, rows) }
+        figures::Rows { y, sets, scores, weight: rows.pick(&self.weight) }
     }
 
     /// Adds a few of the rows of a fold to those that are drawn.
@@ -481,7 +496,7 @@ impl<'a> Setting<'a> {
     }
 
     /// The frame's row weights times those of the classes among `rows`, where classes weigh differently.
-    pub(crate) fn weighted(&self, rows: &[u32]) -> Result<Option<Vec<f64>>> {
+    pub(crate) fn weighted(&self, rows: Selection) -> Result<Option<Vec<f64>>> {
         let mut weights = vec![];
         self.weigh(rows, 0..self.known() as u32, &mut weights)?;
         Ok(self.plan.class_weight.as_ref().map(|_| weights))
@@ -491,7 +506,7 @@ impl<'a> Setting<'a> {
     /// class among `rows`. Does nothing where classes do not weigh differently.
     pub(crate) fn weigh(
         &self,
-        rows: &[u32],
+        rows: Selection,
         of: impl Iterator<Item = u32>,
         weights: &mut Vec<f64>,
     ) -> Result<()> {
@@ -505,13 +520,19 @@ impl<'a> Setting<'a> {
     }
 
     /// Scores some rows by a model, as it gives them.
-    pub(crate) fn score(&self, recipe: &Recipe, fitted: &Fitted, rows: &[u32], cx: &Cx) -> Result<Vec<f64>> {
+    pub(crate) fn score(
+        &self,
+        recipe: &Recipe,
+        fitted: &Fitted,
+        rows: Selection,
+        cx: &Cx,
+    ) -> Result<Vec<f64>> {
         let model = recipe.algorithm.load(&fitted.payload, &fitted.schema)?;
         score_all(model.as_ref(), &fitted.schema, &self.encoded(fitted, rows)?, cx)
     }
 
     /// Some rows as a model reads them, to be scored.
-    fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: &'r [u32]) -> Result<FrameRows<'r>> {
+    fn encoded<'r>(&'r self, fitted: &'r Fitted, rows: Selection<'r>) -> Result<FrameRows<'r>> {
         let known = Roles { y: &[], sets: None, weight: &[], ..self.roles() };
         Ok(FrameRows::bind(self.frame, &fitted.prepared, rows, known, None)?.over(self.stream, None))
     }
@@ -551,8 +572,8 @@ pub(crate) fn check_memory(needed: u64, allowed: u64) -> Result<()> {
 const PREDICTED: usize = 1 << 16;
 
 /// Every so many of the rows, so that few are left.
-pub(crate) fn some_rows(rows: &[u32]) -> Vec<u32> {
-    rows.iter().step_by(rows.len().div_ceil(PREDICTED).max(1)).copied().collect()
+pub(crate) fn some_rows(rows: Selection) -> Vec<u32> {
+    rows.iter().step_by(rows.len().div_ceil(PREDICTED).max(1)).map(|row| row as u32).collect()
 }
 
 /// The rows of some queries, sorted.
