@@ -8,6 +8,7 @@ use super::loss::draw;
 use super::params::SplitRules;
 use crate::dense;
 use std::cmp::Ordering;
+use std::ops::Range;
 
 /// Sums of a node's rows, in units.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -237,33 +238,63 @@ fn only(judge: &Judge, feature: usize, choices: usize) -> Option<usize> {
 struct Scan {
     /// The last bin on the left: with the empty ones behind it.
     bin: [u8; 256],
+    sums: [[i64; 2]; 256],
     g: [f64; 256],
     h: [f64; 256],
     rows: [f64; 256],
+    /// Of the splits that were weighed last.
     gain: [f64; 256],
+    weighed: Range<usize>,
     len: usize,
 }
 
 impl Scan {
-    const EMPTY: Scan =
-        Scan { bin: [0; 256], g: [0.0; 256], h: [0.0; 256], rows: [0.0; 256], gain: [0.0; 256], len: 0 };
+    const EMPTY: Scan = Scan {
+        bin: [0; 256],
+        sums: [[0; 2]; 256],
+        g: [0.0; 256],
+        h: [0.0; 256],
+        rows: [0.0; 256],
+        gain: [0.0; 256],
+        weighed: 0..0,
+        len: 0,
+    };
 
-    /// Sums the bins up.
+    /// Sums the bins up. What can be done for several bins at once stands in loops of its own.
     fn fill(&mut self, judge: &Judge, pairs: &[[i64; 2]]) {
-        let (mut g, mut h, mut rows, mut next) = (0, 0, 0, 0);
-        for (bin, pair) in pairs.iter().enumerate().take(256) {
+        let pairs = &pairs[..pairs.len().min(256)];
+        let (constant, rows_per_h) = (judge.units.constant, judge.rows_per_h);
+        let Scan { bin: bins, sums, g, h, rows, gain: own, .. } = self;
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                for (own, pair) in own.iter_mut().zip(pairs) {
+                    let h = pair[1] as f64;
+                    *own = if constant { h } else { (h * rows_per_h + 0.5).trunc() };
+                }
+            },
+        );
+        let (mut sum, mut all, mut next) = ([0; 2], 0.0, 0);
+        for (bin, (pair, own)) in pairs.iter().zip(&*own).enumerate() {
             // Small nodes leave most bins empty: their splits are the one before. Without a branch, as which ones are
             // empty cannot be foreseen.
-            next += usize::from(bin == 0 || *pair != [0, 0]);
-            g += pair[0];
-            h += pair[1];
-            rows += judge.rows(pair[1]) as i64;
+            next += usize::from(bin == 0 || (pair[0] | pair[1]) != 0);
+            sum = [sum[0] + pair[0], sum[1] + pair[1]];
+            // Exact: rows are below 2^53.
+            all += own;
             let at = next - 1;
-            self.bin[at] = bin as u8;
-            self.g[at] = g as f64;
-            self.h[at] = h as f64;
-            self.rows[at] = rows as f64;
+            bins[at] = bin as u8;
+            sums[at] = sum;
+            rows[at] = all;
         }
+        dense::vectorized(
+            #[inline(always)]
+            || {
+                for ((g, h), sum) in g.iter_mut().zip(h).zip(&sums[..next]) {
+                    (*g, *h) = (sum[0] as f64, sum[1] as f64);
+                }
+            },
+        );
         self.len = next;
     }
 
@@ -279,9 +310,15 @@ impl Scan {
         let least = rules.min_data_in_leaf as f64;
         let [more_g, more_h, more_rows] = more.map(|v| v as f64);
         let (node_g, node_h, node_rows) = (judge.node.g as f64, judge.node.h as f64, judge.node.rows as f64);
-        let len = self.len.min(256);
-        let sums = self.g[..len].iter().zip(&self.h[..len]).zip(&self.rows[..len]);
-        let gain = &mut self.gain[..len];
+        // Rows only grow from split to split: those with too few on a side stand at the ends.
+        let rows = &self.rows[..self.len.min(256)];
+        let left = |rows: &f64| (rows + more_rows).max(0.0);
+        let start = rows.partition_point(|rows| left(rows) < least);
+        let end = rows.partition_point(|rows| node_rows - left(rows) >= least);
+        self.weighed = start..end.max(start);
+        let weighed = self.weighed.clone();
+        let sums = self.g[weighed.clone()].iter().zip(&self.h[weighed.clone()]).zip(&rows[weighed.clone()]);
+        let gain = &mut self.gain[weighed];
         dense::vectorized(
             #[inline(always)]
             || {
@@ -313,7 +350,9 @@ impl Scan {
 
     /// The last bin on the left of the split that gains so much; of equal ones the last.
     fn at(&self, gain: f64) -> Option<u8> {
-        self.gain[..self.len].iter().rposition(|g| *g == gain).map(|at| self.bin[at])
+        let weighed = self.weighed.clone();
+        let at = self.gain[weighed.clone()].iter().rposition(|g| *g == gain)?;
+        self.bin[weighed].get(at).copied()
     }
 }
 
