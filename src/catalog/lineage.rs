@@ -9,7 +9,6 @@ use crate::pg::role::current_user;
 use crate::pg::settings::Runner;
 use engine::Kind;
 use engine::lineage::{ColumnFacts, Facts, Membership};
-use pgrx::pg_sys::Oid;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -76,22 +75,20 @@ fn record_columns(version: i64, columns: &[ColumnFacts], reading: &Reading) -> R
     let texts = |of: &dyn Fn(&ColumnFacts) -> Option<&str>| {
         TextArray(columns.iter().map(|c| of(c).map(String::from)).collect())
     };
+    let types = TextArray(columns.iter().map(|c| reading.type_of(&c.name)).collect());
     let numbers = |of: &dyn Fn(&ColumnFacts) -> Option<f64>| {
         Float8Array(columns.iter().map(|c| of(c).unwrap_or(f64::NAN)).collect())
     };
     let count = |n: u64| n as f64;
     let (names, roles) = (texts(&|c| Some(&c.name)), texts(&|c| Some(c.role)));
     let (kinds, tops) = (texts(&|c| Some(c.kind)), texts(&|c| c.top.as_deref()));
-    let types = numbers(&|c| reading.type_of(&c.name).map(|oid| f64::from(oid.to_u32())));
     let (missing, distinct) = (numbers(&|c| c.missing.map(count)), numbers(&|c| c.distinct.map(count)));
     let (means, stds) = (numbers(&|c| c.mean), numbers(&|c| c.std));
     let (least, greatest) = (numbers(&|c| c.min), numbers(&|c| c.max));
     let top_rows = numbers(&|c| c.top_rows.map(count));
     let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, type, missing, distinct_values,
             mean, std, min, max, top, top_rows)
-        SELECT $1, c.place, c.name, c.role, c.kind,
-            (SELECT t.typname::text FROM pg_catalog.pg_type t WHERE t.oid = nullif(c.type, 'NaN')::bigint::oid
-                AND t.typnamespace = 'pg_catalog'::regnamespace), nullif(c.missing, 'NaN')::bigint,
+        SELECT $1, c.place, c.name, c.role, c.kind, c.type, nullif(c.missing, 'NaN')::bigint,
             nullif(c.distinct_values, 'NaN')::bigint, nullif(c.mean, 'NaN'), nullif(c.std, 'NaN'), nullif(c.min, 'NaN'),
             nullif(c.max, 'NaN'), c.top, nullif(c.top_rows, 'NaN')::bigint
         FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
@@ -123,51 +120,51 @@ pub(super) enum Reader {
     Fill(i64),
 }
 
-/// Writes what a source read for the columns that have a `role`. Relations are named here, under the locks that the
-/// reading took.
+/// Writes what a source read for the columns that have a `role`.
 pub(super) fn record_reads(
     reader: Reader,
     reading: &Reading,
     role: &dyn Fn(&str) -> Option<&'static str>,
 ) -> Result<()> {
     let wanted = |output: &str| role(output).is_some();
-    let (mut objects, mut attributes) = (vec![], vec![]);
-    let (mut kinds, mut outputs, mut roles) = (vec![], vec![], vec![]);
+    let (mut schemas, mut relations, mut kinds) = (vec![], vec![], vec![]);
+    let (mut columns, mut types, mut typmods) = (vec![], vec![], vec![]);
+    let (mut outputs, mut roles) = (vec![], vec![]);
     for (read, output) in reading.for_columns(&wanted) {
-        let object: Oid = read.object();
-        objects.push(f64::from(object.to_u32()));
-        attributes.push(f64::from(read.attribute()));
-        kinds.push(Some(read.kind().to_string()));
+        let (column, of_type, typmod) = match read.column {
+            Some((name, of_type, typmod)) => (Some(name), f64::from(of_type.to_u32()), f64::from(typmod)),
+            None => (None, f64::NAN, f64::NAN),
+        };
+        schemas.push(Some(read.schema));
+        relations.push(Some(read.relation));
+        kinds.push(Some(read.kind.to_string()));
+        columns.push(column);
+        types.push(of_type);
+        typmods.push(typmod);
         outputs.push(output.map(String::from));
         roles.push(output.and_then(role).map(String::from));
     }
-    let (objects, attributes) = (Float8Array(objects), Float8Array(attributes));
-    let (kinds, outputs, roles) = (TextArray(kinds), TextArray(outputs), TextArray(roles));
+    let (schemas, relations, kinds) = (TextArray(schemas), TextArray(relations), TextArray(kinds));
+    let (columns, types, typmods) = (TextArray(columns), Float8Array(types), Float8Array(typmods));
+    let (outputs, roles) = (TextArray(outputs), TextArray(roles));
     let (version, fill) = match reader {
         Reader::Version(id) => (Some(id), None),
         Reader::Fill(id) => (None, Some(id)),
     };
     let sql = "INSERT INTO damson_lineage.reads (version, fill, schema, relation, kind, column_name, type, output, role)
-        SELECT $1, $2, n.nspname, coalesce(c.relname, p.proname),
-            CASE q.kind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view'
-                WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'F' THEN 'function'
-                ELSE 'relation' END,
-            a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), q.output, q.role
-        FROM (SELECT u.object::bigint::oid AS object, u.attribute::integer AS attribute, u.kind, u.output, u.role
-            FROM unnest($3, $4, $5, $6, $7) AS u(object, attribute, kind, output, role)) q
-        LEFT JOIN LATERAL (SELECT c.relname, c.relnamespace FROM pg_catalog.pg_class c
-            WHERE q.kind <> 'F' AND c.oid = q.object OFFSET 0) c ON true
-        LEFT JOIN LATERAL (SELECT p.proname, p.pronamespace FROM pg_catalog.pg_proc p
-            WHERE q.kind = 'F' AND p.oid = q.object OFFSET 0) p ON true
-        LEFT JOIN LATERAL (SELECT a.attname, a.atttypid, a.atttypmod FROM pg_catalog.pg_attribute a
-            WHERE q.kind <> 'F' AND a.attrelid = q.object AND a.attnum = q.attribute AND q.attribute > 0 OFFSET 0) a ON true
-        JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(c.relnamespace, p.pronamespace)";
+        SELECT $1, $2, q.schema, q.relation, q.kind, q.column_name,
+            pg_catalog.format_type(nullif(q.type, 'NaN')::bigint::oid, nullif(q.typmod, 'NaN')::integer), q.output, q.role
+        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10)
+            AS q(schema, relation, kind, column_name, type, typmod, output, role)";
     let params = [
         version.into(),
         fill.into(),
-        (&objects).into(),
-        (&attributes).into(),
+        (&schemas).into(),
+        (&relations).into(),
         (&kinds).into(),
+        (&columns).into(),
+        (&types).into(),
+        (&typmods).into(),
         (&outputs).into(),
         (&roles).into(),
     ];

@@ -12,6 +12,7 @@
 #include "access/tupdesc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -23,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* One thing that was read. */
 typedef struct Read
@@ -33,8 +35,20 @@ typedef struct Read
 	char		kind;			/* pg_class.relkind, or F for a function */
 } Read;
 
+/* What a thing that was read is called. */
+typedef struct ReadName
+{
+	const char *schema;
+	const char *relation;		/* or the function's */
+	const char *column;			/* NULL for the relation as such */
+	Oid			type;			/* the column's */
+	int32		typmod;
+} ReadName;
+
 int			damson_reads(Query *query, Read **reads);
 bool		damson_repeatable(Query *query);
+bool		damson_read_name(const Read *read, ReadName *name);
+const char *damson_type_name(Oid type);
 
 /* A query, and the one around it, in which its outer references mean something. */
 typedef struct Scope
@@ -487,4 +501,50 @@ bool
 damson_repeatable(Query *query)
 {
 	return !contain_volatile_functions((Node *) query) && !varies((Node *) query, NULL);
+}
+
+/* What something is called that was read; false where it is no more. */
+bool
+damson_read_name(const Read *read, ReadName *name)
+{
+	bool		function = read->kind == 'F';
+	Oid			schema = function ? get_func_namespace(read->relation) : get_rel_namespace(read->relation);
+	HeapTuple	column;
+
+	memset(name, 0, sizeof(*name));
+	name->schema = get_namespace_name(schema);
+	name->relation = function ? get_func_name(read->relation) : get_rel_name(read->relation);
+	if (name->schema == NULL || name->relation == NULL)
+		return false;
+	if (function || read->attribute <= 0)
+		return true;
+	column = SearchSysCache2(ATTNUM, ObjectIdGetDatum(read->relation), Int16GetDatum(read->attribute));
+	if (HeapTupleIsValid(column))
+	{
+		Form_pg_attribute form = (Form_pg_attribute) GETSTRUCT(column);
+
+		name->column = pstrdup(NameStr(form->attname));
+		name->type = form->atttypid;
+		name->typmod = form->atttypmod;
+		ReleaseSysCache(column);
+	}
+	return true;
+}
+
+/* The name of a type of pg_catalog; NULL for other types. */
+const char *
+damson_type_name(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	const char *name = NULL;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+
+		if (form->typnamespace == PG_CATALOG_NAMESPACE)
+			name = pstrdup(NameStr(form->typname));
+		ReleaseSysCache(tuple);
+	}
+	return name;
 }

@@ -8,6 +8,7 @@ use super::error::Result;
 use super::{datum, query, shim, spi};
 use pgrx::pg_sys::{self, Oid};
 use std::collections::BTreeSet;
+use std::ffi::c_char;
 use std::time::Instant;
 
 /// One thing that is read, as `reads.c` notes it.
@@ -20,20 +21,61 @@ pub struct Read {
     kind: u8,
 }
 
-impl Read {
+/// What [`Read`] is called, as `reads.c` finds it.
+#[repr(C)]
+pub struct ReadName {
+    schema: *const c_char,
+    relation: *const c_char,
+    column: *const c_char,
+    of_type: Oid,
+    typmod: i32,
+}
+
+/// Something that is read, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its schema.
+    pub schema: String,
     /// The relation, or the function.
-    pub fn object(&self) -> Oid {
-        Oid::from(self.relation)
+    pub relation: String,
+    /// What it is.
+    pub kind: &'static str,
+    /// The column, with its type and the type's modifier; none for the relation as such.
+    pub column: Option<(String, Oid, i32)>,
+}
+
+impl Read {
+    /// What it is called; none where it is no more. Its relation is locked.
+    fn name(&self) -> Option<Named> {
+        let mut name = ReadName {
+            schema: std::ptr::null(),
+            relation: std::ptr::null(),
+            column: std::ptr::null(),
+            of_type: Oid::INVALID,
+            typmod: -1,
+        };
+        // SAFETY: on the main thread, in a transaction. `reads.c` fills what it returns true for: names are C strings
+        // in the current memory context, and only that of a column may be null.
+        unsafe {
+            shim::damson_read_name(self, &mut name).then(|| Named {
+                schema: datum::utf8(name.schema),
+                relation: datum::utf8(name.relation),
+                kind: self.kind(),
+                column: (!name.column.is_null())
+                    .then(|| (datum::utf8(name.column), name.of_type, name.typmod)),
+            })
+        }
     }
 
-    /// The column's number; 0 for the relation as such.
-    pub fn attribute(&self) -> i32 {
-        self.attribute
-    }
-
-    /// The kind of relation, as `pg_class` has it, or `F` for a function.
-    pub fn kind(&self) -> char {
-        char::from(self.kind)
+    fn kind(&self) -> &'static str {
+        match self.kind {
+            b'r' | b'p' => "table",
+            b'v' => "view",
+            b'm' => "materialized view",
+            b'f' => "foreign table",
+            b'F' => "function",
+            _ => "relation",
+        }
     }
 }
 
@@ -117,26 +159,33 @@ impl Reading {
         &self.outputs
     }
 
-    /// The type of a column of the source, of a domain that of its values.
-    pub fn type_of(&self, output: &str) -> Option<Oid> {
+    /// The name in `pg_catalog` of the type of a column of the source, of a domain that of its values; none for other
+    /// types.
+    pub fn type_of(&self, output: &str) -> Option<String> {
         let at = self.outputs.iter().position(|name| name == output)?;
-        self.types.get(at).copied()
+        let of_type = *self.types.get(at)?;
+        // SAFETY: on the main thread, in a transaction; it is a C string or null.
+        unsafe {
+            let name = shim::damson_type_name(of_type);
+            (!name.is_null()).then(|| datum::utf8(name))
+        }
     }
 
     /// What is read for the columns of the source that are `wanted`, with the column that it goes into; none where it
-    /// only decides which rows there are.
+    /// only decides which rows there are. Named under the locks that the reading took.
     pub fn for_columns<'a>(
         &'a self,
         wanted: &'a dyn Fn(&str) -> bool,
-    ) -> impl Iterator<Item = (Read, Option<&'a str>)> {
+    ) -> impl Iterator<Item = (Named, Option<&'a str>)> {
         let output = |read: &Read| match read.output {
             0 => None,
             n => self.outputs.get(n as usize - 1).map(String::as_str),
         };
         self.reads
             .iter()
-            .map(move |read| (*read, output(read)))
+            .map(move |read| (read, output(read)))
             .filter(move |(read, output)| read.output == 0 || output.is_some_and(wanted))
+            .filter_map(|(read, output)| Some((read.name()?, output)))
     }
 }
 

@@ -2,7 +2,7 @@
 //! that loops over rows call without a guard, which costs more than they do.
 
 use super::datum::ArrayView;
-use super::reads::Read;
+use super::reads::{Read, ReadName};
 use pgrx::pg_sys::{Datum, Oid, Query, TupleDesc, TupleTableSlot, ffi::pg_guard_ffi_boundary};
 use std::ffi::{c_char, c_int, c_void};
 
@@ -75,6 +75,8 @@ guarded! {
     fn damson_sql_fits(stamp: *const c_char) -> c_int;
     fn damson_is_ours(function: Oid) -> bool;
     fn damson_reads(query: *mut Query, reads: *mut *mut Read) -> c_int;
+    fn damson_read_name(read: *const Read, name: *mut ReadName) -> bool;
+    fn damson_type_name(oid: Oid) -> *const c_char;
     fn damson_file() -> c_int;
     fn damson_file_write(file: c_int, bytes: *const c_char, len: usize, at: i64) -> ();
     fn damson_file_descriptor(file: c_int) -> c_int;
