@@ -37,38 +37,52 @@ def peer(kind, params):
     return kind(**{**PARAMS, **params}, min_child_samples=20, num_threads=2, verbose=-1)
 
 
-def compare(name, table, columns, target, frame, params, task, quality):
-    """Both sides on the rows whose id is not a multiple of 5; quality on the others."""
-    test = frame["id"] % 5 == 0
-    x, y = frame[columns], frame[target]
+def compare(name, table, columns, target, frame, params, task, quality, folds=1):
+    """Times of both sides on the rows whose id is not a multiple of 5; quality on the others, and then on each other
+    fifth in turn where there are more `folds`."""
+    x, y, fifth = frame[columns], frame[target], frame["id"].to_numpy() % 5
     for column in columns:
         if str(x[column].dtype) in ("object", "str"):
             x = x.assign(**{column: x[column].astype("category")})
+    if not any(str(x[c].dtype) == "category" for c in columns):
+        x = x.to_numpy()
     kind = lightgbm.LGBMRegressor if task == "regression" else lightgbm.LGBMClassifier
     listed = ", ".join(f'"{c}"' for c in columns)
-    source = f'SELECT {listed}, "{target}" FROM {table} WHERE id % 5 <> 0'
-    x_train, y_train, x_test, y_test = x[~test], y[~test], x[test], y[test]
-    if not any(str(x[c].dtype) == "category" for c in columns):
-        x_train, x_test = x_train.to_numpy(), x_test.to_numpy()
+    rows_of = f'SELECT {listed}, "{target}" FROM {table} WHERE id % 5'
     fitted = []
 
-    def lightgbm_fit():
-        fitted[:] = [peer(kind, params).fit(x_train, y_train)]
+    def lightgbm_fit(x, y):
+        fitted[:] = [peer(kind, params).fit(x, y)]
 
-    found = medians(
-        {f"{name}, LightGBM": lightgbm_fit, f"{name}, SQL": lambda: train(name, source, target, params, task)},
-        RUNS,
+    def sql_fit(fold):
+        train(name, f"{rows_of} <> {fold}", target, params, task)
+
+    def found():
+        """Quality of both sides on a fold."""
+        rows, y_test = x[fifth == fold], y[fifth == fold]
+        classes = np.array(sorted(set(y[fifth != fold])))
+        theirs = fitted[0].predict(rows) if task == "regression" else fitted[0].predict_proba(rows)
+        ours = scores(name, table, listed, task, classes, fold)
+        return quality(y_test, ours, classes), quality(y_test, theirs, classes)
+
+    fold, x_train, y_train = 0, x[fifth != 0], y[fifth != 0]
+    times = medians(
+        {f"{name}, LightGBM": lambda: lightgbm_fit(x_train, y_train), f"{name}, SQL": lambda: sql_fit(0)}, RUNS
     )
-    classes = np.array(sorted(set(y_train)))
-    theirs = fitted[0].predict(x_test) if task == "regression" else fitted[0].predict_proba(x_test)
-    theirs = quality(y_test, theirs, classes)
-    ours = quality(y_test, scores(name, table, listed, task, classes), classes)
+    all_of_it = [found()]
+    for fold in range(1, folds):
+        lightgbm_fit(x[fifth != fold], y[fifth != fold])
+        sql_fit(fold)
+        all_of_it.append(found())
+    for fold, (ours, theirs) in enumerate(all_of_it):
+        print(f"  {name}, fifth {fold}: {quality.__name__} {ours:.5f}, LightGBM {theirs:.5f}")
+    ours, theirs = np.mean(all_of_it, axis=0)
     print(f"  {name}: {quality.__name__} {ours:.5f}, LightGBM {theirs:.5f}")
-    result(f"boosting-{name}", found[f"{name}, SQL"] / found[f"{name}, LightGBM"], GOAL_TIME)
+    result(f"boosting-{name}", times[f"{name}, SQL"] / times[f"{name}, LightGBM"], GOAL_TIME)
 
 
-def scores(model, table, columns, task, classes):
-    where = f"FROM {table} WHERE id % 5 = 0 ORDER BY id"
+def scores(model, table, columns, task, classes, fold):
+    where = f"FROM {table} WHERE id % 5 = {fold} ORDER BY id"
     if task == "regression":
         rows = db.execute(f"SELECT damson.predict('{model}', {columns}) {where}").fetchall()
         return np.array([row[0] for row in rows])
@@ -126,4 +140,4 @@ for name, (path, load, params, task, quality) in REAL.items():
         frame, target = load(file)
         store(db, f"bench_{name}", frame)
         features = [c for c in frame.columns if c not in ("id", target)]
-        compare(name, f"bench_{name}", features, target, frame, params, task, quality)
+        compare(name, f"bench_{name}", features, target, frame, params, task, quality, folds=5)
