@@ -82,7 +82,8 @@ CREATE TABLE damson_lineage.reads (
 );
 CREATE INDEX reads_of_version ON damson_lineage.reads (version) WHERE version IS NOT NULL;
 CREATE INDEX reads_of_fill ON damson_lineage.reads (fill) WHERE fill IS NOT NULL;
-CREATE INDEX reads_of_relation ON damson_lineage.reads (schema, relation);
+-- Each relation or function that is read has such a row, whatever columns of it are read.
+CREATE INDEX reads_of_relation ON damson_lineage.reads (schema, relation) WHERE column_name IS NULL;
 COMMENT ON TABLE damson_lineage.reads IS 'What the sources of trainings and fillings read';
 COMMENT ON COLUMN damson_lineage.reads.column_name IS 'NULL for the relation or function as such';
 COMMENT ON COLUMN damson_lineage.reads.output IS

@@ -82,7 +82,9 @@ const READ_BY_FILL: &str = "SELECT q.kind, pg_catalog.format('%I.%I', q.schema, 
 const TRAINED_ON: &str = concat!(
     "SELECT v.id, m.name, v.version, q.column_name,
         coalesce(q.role, CASE WHEN q.column_name IS NULL THEN 'rows' ELSE 'condition' END), q.kind
-    FROM damson_lineage.reads q
+    FROM (SELECT DISTINCT r.version FROM damson_lineage.reads r
+        WHERE r.schema = $2 AND r.relation = $3 AND r.column_name IS NULL) r
+    JOIN damson_lineage.reads q ON q.version = r.version
     JOIN damson_catalog.versions v ON v.id = q.version
     JOIN damson_catalog.models m ON m.id = v.model
     WHERE q.schema = $2 AND q.relation = $3 AND ($4::text[] IS NULL OR q.column_name = ANY ($4)) AND ",
@@ -95,7 +97,9 @@ const FILLED_FROM: &str = concat!(
         CASE q.role WHEN 'carried' THEN ARRAY[q.output] WHEN 'feature' THEN f.outputs
             WHEN 'carried, feature' THEN pg_catalog.array_append(f.outputs, q.output)
             ELSE pg_catalog.array_cat(f.outputs, f.carried) END, m.name || '@' || v.version
-    FROM damson_lineage.reads q
+    FROM (SELECT DISTINCT r.fill FROM damson_lineage.reads r
+        WHERE r.schema = $2 AND r.relation = $3 AND r.column_name IS NULL) r
+    JOIN damson_lineage.reads q ON q.fill = r.fill
     JOIN damson_lineage.fills f ON f.id = q.fill
     JOIN damson_catalog.versions v ON v.id = f.version
     JOIN damson_catalog.models m ON m.id = v.model
