@@ -219,11 +219,11 @@ impl Value for TextArray {
     }
 
     fn write(&self) -> Datum {
-        let element = |s: &Option<String>| s.as_deref().map_or(Datum::null(), text);
-        let mut values: Vec<Datum> = self.0.iter().map(element).collect();
-        let mut nulls: Vec<bool> = self.0.iter().map(Option::is_none).collect();
-        // SAFETY: as many values and marks as the count says.
-        unsafe { shim::damson_text_array_new(values.as_mut_ptr(), nulls.as_mut_ptr(), values.len() as c_int) }
+        let start = |s: &Option<String>| s.as_ref().map_or(std::ptr::null(), |s| s.as_ptr().cast());
+        let starts: Vec<*const c_char> = self.0.iter().map(start).collect();
+        let lens: Vec<usize> = self.0.iter().map(|s| s.as_ref().map_or(0, String::len)).collect();
+        // SAFETY: as many texts as the count says, of these lengths; null is NULL. The shim copies them.
+        unsafe { shim::damson_text_array_new(starts.as_ptr(), lens.as_ptr(), lens.len() as c_int) }
     }
 }
 

@@ -135,7 +135,7 @@ static void damson_array_view(struct varlena *v, ArrayView *view);
 void		damson_array(Datum d, ArrayView *view);
 Datum		damson_array_new(const char *values, int count, Oid element, int width);
 int			damson_text_array(Datum d, Datum **values, bool **nulls);
-Datum		damson_text_array_new(Datum *values, bool *nulls, int count);
+Datum		damson_text_array_new(const char *const *utf8, const size_t *lens, int count);
 
 double		damson_numeric(Datum d);
 
@@ -242,12 +242,23 @@ damson_text_array(Datum d, Datum **values, bool **nulls)
 }
 
 Datum
-damson_text_array_new(Datum *values, bool *nulls, int count)
+damson_text_array_new(const char *const *utf8, const size_t *lens, int count)
 {
+	Datum	   *values;
+	bool	   *nulls;
 	int			lower = 1;
+	int			i;
 
 	if (count == 0)
 		return PointerGetDatum(construct_empty_array(TEXTOID));
+	values = palloc0(sizeof(Datum) * count);
+	nulls = palloc0(sizeof(bool) * count);
+	for (i = 0; i < count; i++)
+	{
+		nulls[i] = utf8[i] == NULL;
+		if (!nulls[i])
+			values[i] = damson_text_new(utf8[i], lens[i]);
+	}
 	return PointerGetDatum(construct_md_array(values, nulls, 1, &count, &lower,
 											  TEXTOID, -1, false, TYPALIGN_INT));
 }

@@ -64,7 +64,7 @@ guarded! {
     fn damson_array(d: Datum, view: *mut ArrayView) -> ();
     fn damson_array_new(values: *const c_char, count: c_int, element: Oid, width: c_int) -> Datum;
     fn damson_text_array(d: Datum, values: *mut *mut Datum, nulls: *mut *mut bool) -> c_int;
-    fn damson_text_array_new(values: *mut Datum, nulls: *mut bool, count: c_int) -> Datum;
+    fn damson_text_array_new(utf8: *const *const c_char, lens: *const usize, count: c_int) -> Datum;
     fn damson_jsonb(d: Datum, len: *mut usize) -> *const c_char;
     fn damson_jsonb_new(utf8: *const c_char, len: usize) -> Datum;
     fn damson_attribute(desc: TupleDesc, i: c_int, out: *mut Attribute) -> ();
