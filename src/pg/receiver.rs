@@ -98,6 +98,8 @@ impl Receiver {
         let expected = expected.min((limit / row_bytes) as usize);
         let lent_bytes: u64 = away.iter().map(|c| receiver.columns[*c].reader.row_bytes()).sum();
         let most = (settings::held_numbers() / lent_bytes.max(1)) as usize;
+        // Where more are expected few are held: until then all columns would grow together, only to be let go.
+        let most = if expected > most { most / 8 } else { most };
         let lent = Some(Lent { columns: away, most }).filter(|_| receiver.stride <= WIDEST);
         let layout = Layout::of(&receiver.columns, receiver.stride);
         let store = Store::new(layout.columns, layout.stride, expected, survey, lent);
