@@ -57,7 +57,7 @@ def compare(name, table, columns, target, frame, params, task, quality, folds=1)
     def sql_fit(fold):
         train(name, f"{rows_of} <> {fold}", target, params, task)
 
-    def found():
+    def found(fold):
         """Quality of both sides on a fold."""
         rows, y_test = x[fifth == fold], y[fifth == fold]
         classes = np.array(sorted(set(y[fifth != fold])))
@@ -65,15 +65,15 @@ def compare(name, table, columns, target, frame, params, task, quality, folds=1)
         ours = scores(name, table, listed, task, classes, fold)
         return quality(y_test, ours, classes), quality(y_test, theirs, classes)
 
-    fold, x_train, y_train = 0, x[fifth != 0], y[fifth != 0]
+    x_train, y_train = x[fifth != 0], y[fifth != 0]
     times = medians(
         {f"{name}, LightGBM": lambda: lightgbm_fit(x_train, y_train), f"{name}, SQL": lambda: sql_fit(0)}, RUNS
     )
-    all_of_it = [found()]
+    all_of_it = [found(0)]
     for fold in range(1, folds):
         lightgbm_fit(x[fifth != fold], y[fifth != fold])
         sql_fit(fold)
-        all_of_it.append(found())
+        all_of_it.append(found(fold))
     for fold, (ours, theirs) in enumerate(all_of_it):
         print(f"  {name}, fifth {fold}: {quality.__name__} {ours:.5f}, LightGBM {theirs:.5f}")
     ours, theirs = np.mean(all_of_it, axis=0)

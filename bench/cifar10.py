@@ -11,7 +11,7 @@ from _measure import connect
 from _recipe import folder, run, store
 
 # The network of David Page's "How to train your ResNet" (2018), by PyTorch's own rules. Without his scaling of the outputs
-# Adam is what stays stable. No clipping: short gradients would leave most of a step to the decay (.81 in 10 epochs).
+# Adam is what stays stable. Gradients are not clipped: cut to a length of .1 they reached .81 in 10 epochs.
 PARAMS = {
     "architecture": "resnet9", "epochs": 12, "batch_size": 400, "optimizer": "adam", "learning_rate": 0.01,
     "schedule": "one_cycle", "weight_decay": 1e-4, "augment": "flip_crop", "dropout": 0.0,

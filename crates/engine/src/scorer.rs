@@ -14,7 +14,6 @@ use crate::prepare::{FrameRows, InputColumn, Prepared, Roles};
 use crate::run::{Buffers, Rows, block_rows, scored_rows};
 use crate::schema::{Buffer, Chunk, Schema, Task};
 use crate::target::{self, Truth};
-use crate::train::pick;
 use crate::{algorithms, labels, roles};
 use nn::data::Inputs;
 use rayon::prelude::*;
@@ -481,9 +480,10 @@ impl Scorer {
             }
             return groups::measure::unsupervised(&self.schema, &source, &scores, &ranges);
         }
-        let y = pick(&self.target(frame, target)?.y, &rows);
+        let rows = Selection::Rows(&rows);
+        let y = rows.pick(&self.target(frame, target)?.y);
         let (weight, offset, group) =
-            (pick(known.weight, &rows), pick(known.offset, &rows), pick(known.group, &rows));
+            (rows.pick(known.weight), rows.pick(known.offset), rows.pick(known.group));
         let roles = Roles { y: &y, sets: None, weight: &weight, offset: &offset, group: &group };
         Ok(measure(self.card.task, self.card.classes.len(), &scores, roles))
     }

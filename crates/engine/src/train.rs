@@ -9,7 +9,7 @@ mod setting;
 
 pub(crate) use forecast::Forecast;
 pub use forecast::overflow;
-pub(crate) use setting::{Fitted, Recipe, Setting, TimeValues, check_memory, pick, some_rows};
+pub(crate) use setting::{Fitted, Recipe, Setting, TimeValues, check_memory, some_rows};
 
 use self::recorder::Recorder;
 use self::setting::{Judged, read_target};

@@ -12,6 +12,7 @@
 
 use super::{Calibration, Conformal, Decision, Plan, Rule, Wish};
 use crate::error::{Error, Kind, Result};
+use crate::frame::Selection;
 use crate::schema::Task;
 use crate::split::{Parts, Split, folds, others};
 
@@ -96,7 +97,8 @@ pub(crate) fn learn(plan: &Plan, deal: &Deal, material: &Material) -> Result<Dec
         } else {
             (deal.tune.clone(), (material.score)(&deal.tune)?)
         };
-        let (y, weight) = (pick(material.y, &rows), pick(material.weight, &rows));
+        let these = Selection::from(&rows);
+        let (y, weight) = (these.pick(material.y), these.pick(material.weight));
         decision.rows = rows.len() as u64;
         decision.out_of_fold = out_of_fold;
         if let Some(method) = plan.calibration {
@@ -111,8 +113,8 @@ pub(crate) fn learn(plan: &Plan, deal: &Deal, material: &Material) -> Result<Dec
                         method,
                         &pick_rows(&scores, k, &train),
                         k,
-                        &pick(&y, &train),
-                        &pick(&weight, &train),
+                        &Selection::from(&train).pick(&y),
+                        &Selection::from(&train).pick(&weight),
                     )?;
                     for i in test {
                         map.apply(&mut scores[i as usize * k..(i as usize + 1) * k]);
@@ -130,12 +132,13 @@ pub(crate) fn learn(plan: &Plan, deal: &Deal, material: &Material) -> Result<Dec
         let rows = &deal.conform;
         let mut scores = (material.score)(rows)?;
         decision.calibrate(k, &mut scores);
-        let y = pick(material.y, rows);
+        let y = Selection::from(rows).pick(material.y);
         let nonconformity: Vec<f64> = match material.task {
             Task::Regression => y.iter().zip(&scores).map(|(y, s)| (y - s).abs()).collect(),
             _ => y.iter().enumerate().map(|(i, c)| 1.0 - scores[i * k + *c as usize]).collect(),
         };
-        decision.conformal = Some(Conformal::learn(coverage, &nonconformity, &pick(material.weight, rows))?);
+        decision.conformal =
+            Some(Conformal::learn(coverage, &nonconformity, &Selection::from(rows).pick(material.weight))?);
     }
     Ok(decision)
 }
@@ -144,7 +147,7 @@ impl Material<'_> {
     /// The rows in order, each with the scores of a model that did not learn from it.
     fn out_of_fold(&self, rows: &[u32]) -> Result<(Vec<u32>, Vec<f64>)> {
         let k = self.classes.len();
-        let y = pick(self.y, rows);
+        let y = Selection::from(rows).pick(self.y);
         let mut scores = vec![0.0; rows.len() * k];
         for test in folds_of(&y, self)? {
             let train: Vec<u32> = others(rows.len(), &test).into_iter().map(|i| rows[i as usize]).collect();
@@ -171,10 +174,6 @@ fn folds_of(y: &[f64], material: &Material) -> Result<Vec<Vec<u32>>> {
         }
     }
     folds(y.len(), FOLDS, Some(y), material.seed ^ 0x000f_01d5)
-}
-
-fn pick(values: &[f64], rows: &[u32]) -> Vec<f64> {
-    if values.is_empty() { vec![] } else { rows.iter().map(|r| values[*r as usize]).collect() }
 }
 
 fn pick_rows(scores: &[f64], k: usize, rows: &[u32]) -> Vec<f64> {

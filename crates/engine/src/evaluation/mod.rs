@@ -13,7 +13,7 @@ pub use fairness::Fairness;
 
 use crate::decision::Decision;
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Column, Data, Frame};
+use crate::frame::{Column, Data, Frame, Selection};
 use crate::labels::LabelSets;
 use crate::learner::Cx;
 use crate::prepare::Roles;
@@ -294,17 +294,15 @@ impl Scored {
     }
 
     fn some(&self, rows: &[u32]) -> Scored {
-        fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
-            if values.is_empty() { vec![] } else { rows.iter().map(|r| values[*r as usize]).collect() }
-        }
+        let these = Selection::Rows(rows);
         Scored {
             task: self.task,
             classes: self.classes.clone(),
-            y: pick(&self.y, rows),
+            y: these.pick(&self.y),
             sets: self.sets.clone(),
             scores: rows.iter().flat_map(|i| self.row(*i as usize)).copied().collect(),
-            weight: pick(&self.weight, rows),
-            group: pick(&self.group, rows),
+            weight: these.pick(&self.weight),
+            group: these.pick(&self.group),
             decision: self.decision.clone(),
         }
     }

@@ -10,6 +10,7 @@ use super::{MAX_COLUMNS, UnknownGroup, measure};
 use crate::artifact::{self, Card};
 use crate::drift::baseline::Predictions;
 use crate::error::{Error, Kind, Result};
+use crate::frame::Selection;
 use crate::learner::{Cx, Observer};
 use crate::lineage::Facts;
 use crate::metrics;
@@ -530,13 +531,13 @@ impl Work<'_> {
     }
 
     fn roles(&self, range: Range<usize>) -> Picked {
-        let rows = &self.test.rows[range];
+        let rows = Selection::Rows(&self.test.rows[range]);
         let Roles { y, weight, offset, group, .. } = self.setting.roles();
         Picked {
-            y: train::pick(y, rows),
-            weight: train::pick(weight, rows),
-            offset: train::pick(offset, rows),
-            group: train::pick(group, rows),
+            y: rows.pick(y),
+            weight: rows.pick(weight),
+            offset: rows.pick(offset),
+            group: rows.pick(group),
         }
     }
 

@@ -24,7 +24,7 @@ use options::Options;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use summary::{Moments, Summary, TargetColumns, fold, number};
 
 /// More features than this are refused: they come from a mistake, such as one-hot encoding of an identifier.
@@ -66,7 +66,8 @@ impl Prepared {
         cx: &Cx,
     ) -> Result<Prepared> {
         let shape = options.shape()?;
-        let list = rows.list();
+        // Most columns of numbers need none.
+        let list = LazyLock::new(|| rows.list());
         let summaries: Vec<Result<Summary>> = columns
             .par_iter()
             .map(|c| {

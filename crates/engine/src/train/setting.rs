@@ -288,15 +288,16 @@ impl<'a> Setting<'a> {
 
     /// Parts some rows; the parts are positions among these.
     pub(crate) fn split(&self, split: &Split, rows: &[u32], seed: u64) -> Result<Parts> {
+        let these = Selection::Rows(rows);
         let times = self.times()?.map(|times| match times {
-            TimeValues::Whole(v) => TimeValues::Whole(pick(&v, rows)),
-            TimeValues::Numbers(v) => TimeValues::Numbers(pick(&v, rows)),
+            TimeValues::Whole(v) => TimeValues::Whole(these.pick(&v)),
+            TimeValues::Numbers(v) => TimeValues::Numbers(these.pick(&v)),
         });
         let times = times.as_ref().map(|t| match t {
             TimeValues::Whole(v) => Times::Whole(v),
             TimeValues::Numbers(v) => Times::Numbers(v),
         });
-        let labels = self.classifies().then(|| self.pick_y(rows.into()));
+        let labels = self.classifies().then(|| self.pick_y(these));
         split.apply(rows.len(), labels.as_deref(), times, seed)
     }
 
@@ -581,11 +582,6 @@ fn rows_of(queries: &[Vec<u32>], wanted: &[u32]) -> Vec<u32> {
     let mut rows: Vec<u32> = wanted.iter().flat_map(|q| queries[*q as usize].iter().copied()).collect();
     rows.sort_unstable();
     rows
-}
-
-/// The values of some rows, of a list that may be empty.
-pub(crate) fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
-    if values.is_empty() { vec![] } else { rows.iter().map(|r| values[*r as usize]).collect() }
 }
 
 /// The frame's columns to learn from.
