@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _measure import missing
 
 HIGGS_COLUMNS = [f"x{i}" for i in range(1, 29)]
 
@@ -52,11 +53,8 @@ TYPES = {"int16": "int2", "int32": "int4", "int64": "int8", "float32": "float4",
 
 def store(connection, name, frame):
     """Makes a table of a frame, once."""
-    if connection.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is not None:
-        # A crash of the server empties unlogged tables.
-        if connection.execute(f"SELECT EXISTS (SELECT FROM {name})").fetchone()[0]:
-            return
-        connection.execute(f"DROP TABLE {name}")
+    if not missing(connection, name):
+        return
     print(f"  making {name} ...")
     types = [TYPES.get(str(t), "text") for t in frame.dtypes]
     columns = ", ".join(f'"{c}" {t}' for c, t in zip(frame.columns, types, strict=True))

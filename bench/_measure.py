@@ -55,9 +55,18 @@ def result(name, ratio, goal, sign="<=", digits=2):
     print(f"{name}: ratio {ratio:.{digits}f} (goal {sign} {goal:.{digits}f})")
 
 
+def missing(connection, name):
+    """Whether a table has still to be made. One without rows has: a server's crash empties the unlogged ones."""
+    if connection.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is not None:
+        if connection.execute(f"SELECT EXISTS (SELECT FROM {name})").fetchone()[0]:
+            return False
+        connection.execute(f"DROP TABLE {name} CASCADE")
+    return True
+
+
 def table(connection, name, columns, rows=1_000_000):
     """A table of `columns`, a list of SQL expressions with names, made once."""
-    if connection.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is None:
+    if missing(connection, name):
         print(f"  making {name} ...")
         connection.execute(
             f"CREATE UNLOGGED TABLE {name} AS SELECT {', '.join(columns)} FROM generate_series(1, {rows}) g"

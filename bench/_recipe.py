@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _measure import connect, result
+from _measure import connect, missing, result
 
 THREADS = int(os.environ.get("DAMSON_THREADS", "2"))
 ROWS = int(os.environ.get("DAMSON_BENCH_ROWS", "0"))
@@ -35,10 +35,8 @@ def folder(name, path):
 
 def store(connection, table, images):
     """Makes the table `(id, part, label, image)`, once. `images` gives part, label and the image's bytes."""
-    if connection.execute("SELECT to_regclass(%s)", [table]).fetchone()[0] is not None:
-        if connection.execute(f"SELECT EXISTS (SELECT FROM {table})").fetchone()[0]:
-            return
-        connection.execute(f"DROP TABLE {table}")
+    if not missing(connection, table):
+        return
     print(f"  making {table} ...", flush=True)
     with connection.transaction():
         connection.execute(f"CREATE UNLOGGED TABLE {table} (id int, part text, label text, image bytea)")

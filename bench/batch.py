@@ -4,7 +4,7 @@ boosting by the node and without it, which decides what the node is used for."""
 import os
 
 from _data import HIGGS_COLUMNS, higgs_table
-from _measure import connect, medians, result
+from _measure import connect, medians, missing, result
 
 GOAL = 0.9
 IMAGES = 10_000
@@ -14,7 +14,7 @@ db = connect()
 # Only a library built with the feature `bench` has this function; the extension's SQL never does.
 db.execute("""CREATE OR REPLACE FUNCTION bench_score(source text, model text) RETURNS double precision
               LANGUAGE c STRICT AS '$libdir/damson', 'bench_score_wrapper'""")
-if db.execute("SELECT to_regclass('bench_images')").fetchone()[0] is None:
+if missing(db, "bench_images"):
     db.execute(f"""CREATE UNLOGGED TABLE bench_images AS SELECT i AS id, 'c' || i % 10 AS class,
         (SELECT string_agg(sha256((i || '/' || k)::bytea), '' ORDER BY k) FROM generate_series(1, 96) k) AS image
         FROM generate_series(1, {IMAGES}) i""")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from _data import HIGGS_COLUMNS, higgs_table
-from _measure import connect, medians, result
+from _measure import connect, medians, missing, result
 
 GOAL = 1 / 50
 PEER = """
@@ -38,7 +38,7 @@ db.execute("SET damson.progress = off")
 x, y, table = higgs_table(db)
 columns = ", ".join(HIGGS_COLUMNS)
 shifted = f"{table}_shifted"
-if db.execute("SELECT to_regclass(%s)", [shifted]).fetchone()[0] is None:
+if missing(db, shifted):
     moved = ", ".join(f"(x{i} * {1 + 0.01 * (i % 3)})::real AS x{i}" for i in range(1, 29))
     db.execute(f"CREATE UNLOGGED TABLE {shifted} AS SELECT id, {moved}, y FROM {table}")
 db.execute(f"VACUUM (FREEZE, ANALYZE) {shifted}")

@@ -10,7 +10,7 @@ import time
 import pandas
 from sklearn.linear_model import LinearRegression, Ridge
 
-from _measure import connect, medians, result, table
+from _measure import connect, medians, missing, result, table
 
 GROUPS = 10_000
 FEATURES = 5
@@ -24,7 +24,7 @@ table(
     + [f"random()::float8 AS x{i}" for i in range(1, FEATURES + 1)],
     GROUPS * 100,
 )
-if connection.execute("SELECT to_regclass('bench_groups_y')").fetchone()[0] is None:
+if missing(connection, "bench_groups_y"):
     connection.execute(
         f"""CREATE UNLOGGED TABLE bench_groups_y AS SELECT *, x1 * (k % 7) - x2 * (k % 3) + 0.1 * random() AS y,
         x1 + 0.5 * random() > 0.75 AS label FROM bench_groups"""

@@ -10,7 +10,7 @@ import os
 import re
 
 import psycopg
-from _measure import connect, medians, peak, result
+from _measure import connect, medians, missing, peak, result
 
 GOAL_MEMORY = 1.2
 GOAL_SPEED = 0.95
@@ -45,7 +45,7 @@ def forecast(session, name, rows):
 
 db = connect()
 table = f"bench_images_{SIZE}"
-if db.execute("SELECT to_regclass(%s)", [table]).fetchone()[0] is None:
+if missing(db, table):
     digest = "string_agg(sha256((g * 1000 + i)::text::bytea), ''::bytea ORDER BY i)"
     db.execute(f"""CREATE UNLOGGED TABLE {table} AS SELECT (g % 10)::text AS label, (SELECT substr({digest}, 1, {SIZE})
         FROM generate_series(1, {SIZE // 32 + 1}) i) AS image FROM generate_series(1, 8192) g""")

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from _measure import connect, result
+from _measure import connect, missing, result
 
 # Name, side, channels, rows, epochs, and the ratios of images a second that are asked for: training, scoring.
 CASES = {
@@ -44,7 +44,7 @@ for case in wanted:
     name, side, channels, rows, epochs, train_goal, score_goal = CASES[case]
     size = side * side * channels
     images = f"bench_images_{size}"
-    if db.execute("SELECT to_regclass(%s)", [images]).fetchone()[0] is None:
+    if missing(db, images):
         digest = "string_agg(sha256((g * 1000 + i)::text::bytea), ''::bytea ORDER BY i)"
         db.execute(f"""CREATE UNLOGGED TABLE {images} AS SELECT (g % 10)::text AS label, (SELECT substr({digest}, 1, {size})
             FROM generate_series(1, {size // 32 + 1}) i) AS image FROM generate_series(1, {max(rows, 8192)}) g""")

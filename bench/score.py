@@ -1,7 +1,7 @@
 """Scoring a linear model of 28 features over 1M rows, against the same dot product written in SQL: by separate
 columns, and by a stored `real[]`."""
 
-from _measure import connect, medians, result, table
+from _measure import connect, medians, missing, result, table
 
 GOAL_COLUMNS = 1.0
 GOAL_ARRAY = 0.5
@@ -10,7 +10,7 @@ N = range(1, 29)
 db = connect()
 table(db, "bench_score_rows", [f"random() AS f{i}" for i in N])
 columns = ", ".join(f"f{i}" for i in N)
-if db.execute("SELECT to_regclass('bench_score_arrays')").fetchone()[0] is None:
+if missing(db, "bench_score_arrays"):
     arrays = f"SELECT ARRAY[{columns}]::real[] AS x FROM bench_score_rows"
     db.execute(f"CREATE UNLOGGED TABLE bench_score_arrays AS {arrays}")
 db.execute("VACUUM (FREEZE, ANALYZE) bench_score_arrays")

@@ -43,7 +43,7 @@ macro_rules! visible {
 const READ_BY_VERSION: &str = "SELECT q.kind, pg_catalog.format('%I.%I', q.schema, q.relation), q.column_name,
         coalesce(q.role, CASE WHEN q.column_name IS NULL THEN 'rows' ELSE 'condition' END), q.output, q.schema,
         q.relation, m.name || '@' || v.version
-    FROM damson_lineage.reads q
+    FROM damson_lineage.column_reads q
     JOIN damson_catalog.versions v ON v.id = q.version
     JOIN damson_catalog.models m ON m.id = v.model
     WHERE q.version = $2 AND $1 IS NOT NULL";
@@ -76,15 +76,15 @@ const FILLED_BY: &str = concat!(
 const READ_BY_FILL: &str = "SELECT q.kind, pg_catalog.format('%I.%I', q.schema, q.relation), q.column_name,
         coalesce(q.role, CASE WHEN q.column_name IS NULL THEN 'rows' ELSE 'condition' END), q.output, q.schema,
         q.relation
-    FROM damson_lineage.reads q WHERE q.fill = $2 AND $1 IS NOT NULL";
+    FROM damson_lineage.column_reads q WHERE q.fill = $2 AND $1 IS NOT NULL";
 
 /// Which versions were trained on table `$2`.`$3`, and, where `$4` is not NULL, on one of these columns of it.
 const TRAINED_ON: &str = concat!(
     "SELECT v.id, m.name, v.version, q.column_name,
         coalesce(q.role, CASE WHEN q.column_name IS NULL THEN 'rows' ELSE 'condition' END), q.kind
     FROM (SELECT DISTINCT r.version FROM damson_lineage.reads r
-        WHERE r.schema = $2 AND r.relation = $3 AND r.column_name IS NULL) r
-    JOIN damson_lineage.reads q ON q.version = r.version
+        WHERE r.schema = $2 AND r.relation = $3) r
+    JOIN damson_lineage.column_reads q ON q.version = r.version
     JOIN damson_catalog.versions v ON v.id = q.version
     JOIN damson_catalog.models m ON m.id = v.model
     WHERE q.schema = $2 AND q.relation = $3 AND ($4::text[] IS NULL OR q.column_name = ANY ($4)) AND ",
@@ -98,8 +98,8 @@ const FILLED_FROM: &str = concat!(
             WHEN 'carried, feature' THEN pg_catalog.array_append(f.outputs, q.output)
             ELSE pg_catalog.array_cat(f.outputs, f.carried) END, m.name || '@' || v.version
     FROM (SELECT DISTINCT r.fill FROM damson_lineage.reads r
-        WHERE r.schema = $2 AND r.relation = $3 AND r.column_name IS NULL) r
-    JOIN damson_lineage.reads q ON q.fill = r.fill
+        WHERE r.schema = $2 AND r.relation = $3) r
+    JOIN damson_lineage.column_reads q ON q.fill = r.fill
     JOIN damson_lineage.fills f ON f.id = q.fill
     JOIN damson_catalog.versions v ON v.id = f.version
     JOIN damson_catalog.models m ON m.id = v.model

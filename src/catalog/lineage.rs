@@ -71,7 +71,6 @@ pub fn libraries(server: &str) -> Value {
 }
 
 fn record_columns(version: i64, columns: &[ColumnFacts], reading: &Reading) -> Result<()> {
-    // As arrays: the server parses what is JSON.
     let texts = |of: &dyn Fn(&ColumnFacts) -> Option<&str>| {
         TextArray(columns.iter().map(|c| of(c).map(String::from)).collect())
     };
@@ -86,13 +85,10 @@ fn record_columns(version: i64, columns: &[ColumnFacts], reading: &Reading) -> R
     let (means, stds) = (numbers(&|c| c.mean), numbers(&|c| c.std));
     let (least, greatest) = (numbers(&|c| c.min), numbers(&|c| c.max));
     let top_rows = numbers(&|c| c.top_rows.map(count));
-    let sql = "INSERT INTO damson_lineage.columns (version, place, name, role, kind, type, missing, distinct_values,
-            mean, std, min, max, top, top_rows)
-        SELECT $1, c.place, c.name, c.role, c.kind, c.type, nullif(c.missing, 'NaN')::bigint,
-            nullif(c.distinct_values, 'NaN')::bigint, nullif(c.mean, 'NaN'), nullif(c.std, 'NaN'), nullif(c.min, 'NaN'),
-            nullif(c.max, 'NaN'), c.top, nullif(c.top_rows, 'NaN')::bigint
-        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
-            AS c(name, role, kind, type, missing, distinct_values, mean, std, min, max, top, top_rows, place)";
+    let sql =
+        "INSERT INTO damson_lineage.columns (version, names, roles, kinds, types, missing, distinct_values,
+            means, stds, mins, maxs, tops, top_rows)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let params = [
         version.into(),
         (&names).into(),
@@ -127,41 +123,57 @@ pub(super) fn record_reads(
     role: &dyn Fn(&str) -> Option<&'static str>,
 ) -> Result<()> {
     let wanted = |output: &str| role(output).is_some();
+    // What is read of a relation stands together: each has a part of the lists of columns.
     let (mut schemas, mut relations, mut kinds) = (vec![], vec![], vec![]);
+    let (mut firsts, mut lasts) = (vec![], vec![]);
     let (mut columns, mut types, mut typmods) = (vec![], vec![], vec![]);
     let (mut outputs, mut roles) = (vec![], vec![]);
+    let mut last = None;
     for (read, output) in reading.for_columns(&wanted) {
         let (column, of_type, typmod) = match read.column {
             Some((name, of_type, typmod)) => (Some(name), f64::from(of_type.to_u32()), f64::from(typmod)),
             None => (None, f64::NAN, f64::NAN),
         };
-        schemas.push(Some(read.schema));
-        relations.push(Some(read.relation));
-        kinds.push(Some(read.kind.to_string()));
         columns.push(column);
         types.push(of_type);
         typmods.push(typmod);
         outputs.push(output.map(String::from));
         roles.push(output.and_then(role).map(String::from));
+        let this = Some((read.oid, read.kind));
+        if this != last {
+            last = this;
+            schemas.push(Some(read.schema));
+            relations.push(Some(read.relation));
+            kinds.push(Some(read.kind.to_string()));
+            firsts.push(columns.len() as f64);
+            lasts.push(0.0);
+        }
+        if let Some(last) = lasts.last_mut() {
+            *last = columns.len() as f64;
+        }
     }
     let (schemas, relations, kinds) = (TextArray(schemas), TextArray(relations), TextArray(kinds));
+    let (firsts, lasts) = (Float8Array(firsts), Float8Array(lasts));
     let (columns, types, typmods) = (TextArray(columns), Float8Array(types), Float8Array(typmods));
     let (outputs, roles) = (TextArray(outputs), TextArray(roles));
     let (version, fill) = match reader {
         Reader::Version(id) => (Some(id), None),
         Reader::Fill(id) => (None, Some(id)),
     };
-    let sql = "INSERT INTO damson_lineage.reads (version, fill, schema, relation, kind, column_name, type, output, role)
-        SELECT $1, $2, q.schema, q.relation, q.kind, q.column_name,
-            pg_catalog.format_type(nullif(q.type, 'NaN')::bigint::oid, nullif(q.typmod, 'NaN')::integer), q.output, q.role
-        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10)
-            AS q(schema, relation, kind, column_name, type, typmod, output, role)";
+    let sql = "INSERT INTO damson_lineage.reads (version, fill, schema, relation, kind, column_names, types, outputs, roles)
+        SELECT $1, $2, q.schema, q.relation, q.kind, ($8)[q.first:q.last],
+            (ARRAY(SELECT pg_catalog.format_type(nullif(t.type, 'NaN')::bigint::oid, nullif(t.typmod, 'NaN')::integer)
+                FROM unnest($9, $10) AS t(type, typmod)))[q.first:q.last],
+            ($11)[q.first:q.last], ($12)[q.first:q.last]
+        FROM unnest($3, $4, $5, $6::integer[], $7::integer[]) AS q(schema, relation, kind, first, last)";
     let params = [
         version.into(),
         fill.into(),
         (&schemas).into(),
         (&relations).into(),
         (&kinds).into(),
+        (&firsts).into(),
+        (&lasts).into(),
         (&columns).into(),
         (&types).into(),
         (&typmods).into(),

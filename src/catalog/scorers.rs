@@ -202,9 +202,9 @@ fn columns_of(version: i64) -> Result<Vec<Column>> {
             WHEN 'time' THEN 'timestamptz' WHEN 'vector' THEN '_float4' WHEN 'bytes' THEN 'bytea' ELSE 'text' END)
         FROM damson_catalog.versions v
         CROSS JOIN LATERAL pg_catalog.unnest(ARRAY(
-            SELECT c.name FROM damson_lineage.columns c
+            SELECT c.name FROM damson_lineage.column_facts c
             WHERE c.version = v.id AND c.role = 'group_by' ORDER BY c.place) || v.features) WITH ORDINALITY AS f(name, place)
-        LEFT JOIN damson_lineage.columns c ON c.version = v.id AND c.name = f.name
+        LEFT JOIN damson_lineage.column_facts c ON c.version = v.id AND c.name = f.name
         WHERE v.id = $1 ORDER BY f.place";
     let columns = write(sql, &[version.into()])?;
     let columns: Vec<Column> =

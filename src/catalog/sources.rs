@@ -69,7 +69,7 @@ const DEPLOYED: &str = breaks!(
     "(SELECT DISTINCT a.version FROM damson_catalog.aliases a) d
     JOIN damson_catalog.versions v ON v.id = d.version
     JOIN damson_catalog.models m ON m.id = v.model
-    JOIN damson_lineage.reads q ON q.version = v.id",
+    JOIN damson_lineage.column_reads q ON q.version = v.id",
     "CASE WHEN pg_catalog.pg_has_role($1, m.owner::oid, 'USAGE') OR EXISTS (
         SELECT FROM damson_catalog.grants g
         WHERE g.model = m.id AND (g.grantee = 0::regrole OR pg_catalog.pg_has_role($1, g.grantee::oid, 'USAGE')))
@@ -77,7 +77,7 @@ const DEPLOYED: &str = breaks!(
 );
 
 const OF_VERSION: &str =
-    breaks!("(SELECT r.* FROM damson_lineage.reads r WHERE r.version = $1) q", "NULL::text");
+    breaks!("(SELECT r.* FROM damson_lineage.column_reads r WHERE r.version = $1) q", "NULL::text");
 
 /// What deployed versions read and is no more as it was. Models that the current user may not know of have no name.
 ///

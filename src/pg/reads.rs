@@ -34,6 +34,8 @@ pub struct ReadName {
 /// Something that is read, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
+    /// Which it is, of its kind.
+    pub oid: Oid,
     /// Its schema.
     pub schema: String,
     /// The relation, or the function.
@@ -58,6 +60,7 @@ impl Read {
         // in the current memory context, and only that of a column may be null.
         unsafe {
             shim::damson_read_name(self, &mut name).then(|| Named {
+                oid: Oid::from_u32(self.relation),
                 schema: datum::utf8(name.schema),
                 relation: datum::utf8(name.relation),
                 kind: self.kind(),

@@ -189,8 +189,11 @@ pub fn learn(column: &Column, asked: Option<Task>, allowed: &[Task], algorithm: 
             }
             if found.len() < 2 {
                 let only = found.values().next().map(|(l, _)| format!(" (\"{l}\")")).unwrap_or_default();
-                let message =
-                    format!("target column \"{name}\" has {} class{only}, expected two or more", found.len());
+                let message = format!(
+                    "target column \"{name}\" has {} class{}{only}, expected two or more",
+                    found.len(),
+                    if found.is_empty() { "es" } else { "" }
+                );
                 return Err(
                     Error::new(Kind::Data, message).hint("Check the source's WHERE clause and the target.")
                 );

@@ -84,7 +84,7 @@ const METRICS: &str = "SELECT q.split || ' ' || q.name, q.value FROM damson_cata
     WHERE q.run = $1 AND q.round IS NULL ORDER BY q.split, q.name";
 
 const READS: &str = "SELECT q.schema || '.' || q.relation, q.kind, q.column_name, q.type, q.output, q.role
-    FROM damson_lineage.reads q WHERE q.version = $1 OR q.fill = $2
+    FROM damson_lineage.column_reads q WHERE q.version = $1 OR q.fill = $2
     ORDER BY q.schema, q.relation, q.column_name, q.output";
 
 const FILLS: &str =
