@@ -3,39 +3,78 @@
 use super::reference::Reference;
 use super::resolve::{Resolved, Right, locate};
 use super::write_kept;
+use crate::pg::datum::{Float8Array, TextArray};
 use crate::pg::error::{Code, Error, Result};
+use crate::pg::spi::Param;
 use engine::artifact::TEXT_PREFIX;
-use engine::drift::{Baseline, ColumnBaseline};
+use engine::drift::baseline::Summary;
+use engine::drift::{Baseline, ColumnBaseline, Distribution};
+
+/// Bytes of sketches that one statement writes.
+const STATEMENT: usize = 16 << 20;
 
 /// Writes the baseline of a new version.
 ///
 /// # Errors
 /// Only faults of the catalog.
 pub(super) fn insert(version: i64, baseline: &Baseline) -> Result<()> {
+    let (mut sketches, mut ends, mut first) = (vec![], vec![], 0);
+    for (at, column) in baseline.columns.iter().enumerate() {
+        sketches.extend(column.encode()?);
+        ends.push(sketches.len() as f64);
+        if sketches.len() >= STATEMENT || at + 1 == baseline.columns.len() {
+            insert_some(version, first, &baseline.columns[first..=at], &sketches, &ends)?;
+            sketches.clear();
+            ends.clear();
+            first = at + 1;
+        }
+    }
+    Ok(())
+}
+
+/// Writes columns of a baseline: their sketches one after the other, and where each ends. A statement a column would
+/// take as long as a small training.
+fn insert_some(
+    version: i64,
+    first: usize,
+    columns: &[ColumnBaseline],
+    sketches: &[u8],
+    ends: &[f64],
+) -> Result<()> {
+    let texts = |of: &dyn Fn(&ColumnBaseline) -> &str| {
+        TextArray(columns.iter().map(|c| Some(of(c).to_string())).collect())
+    };
+    let counts = |of: &dyn Fn(&Distribution) -> Option<u64>| {
+        Float8Array(columns.iter().map(|c| of(&c.distribution).map_or(f64::NAN, |n| n as f64)).collect())
+    };
+    let summaries: Vec<_> = columns.iter().map(ColumnBaseline::summary).collect();
+    let numbers = |of: &dyn Fn(&Summary) -> f64| {
+        Float8Array(summaries.iter().map(|s| s.as_ref().map_or(f64::NAN, of)).collect())
+    };
     let sql = "INSERT INTO damson_drift.baselines (version, position, name, role, kind, row_count, missing,
             distinct_values, mean, std, min, median, max, sketch)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-    for (position, column) in (1i32..).zip(&baseline.columns) {
-        let sketch = column.encode()?;
-        let summary = column.summary();
-        let params = [
-            version.into(),
-            position.into(),
-            (&column.name).into(),
-            column.role.name().into(),
-            column.distribution.kind().into(),
-            (column.distribution.all_rows() as i64).into(),
-            (column.distribution.missing() as i64).into(),
-            column.distribution.distinct().map(|n| n as i64).into(),
-            summary.map(|s| s.mean).into(),
-            summary.map(|s| s.std).into(),
-            summary.map(|s| s.min).into(),
-            summary.map(|s| s.median).into(),
-            summary.map(|s| s.max).into(),
-            sketch.as_slice().into(),
-        ];
-        write_kept(sql, &params)?;
-    }
+        SELECT $1, $2 + c.place, c.name, c.role, c.kind, c.row_count, c.missing, nullif(c.distinct_values, 'NaN'),
+            nullif(c.mean, 'NaN'), nullif(c.std, 'NaN'), nullif(c.min, 'NaN'), nullif(c.median, 'NaN'),
+            nullif(c.max, 'NaN'), substring($3 FROM c.first::integer + 1 FOR (c.last - c.first)::integer)
+        FROM (SELECT u.*, lag(u.last, 1, 0) OVER (ORDER BY u.place) AS first
+            FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) WITH ORDINALITY AS u(name, role, kind,
+                row_count, missing, distinct_values, mean, std, min, median, max, last, place)) c";
+    let texts = [texts(&|c| &c.name), texts(&|c| c.role.name()), texts(&|c| c.distribution.kind())];
+    let numbers = [
+        counts(&|d| Some(d.all_rows())),
+        counts(&|d| Some(d.missing())),
+        counts(&|d| d.distinct().map(|n| n as u64)),
+        numbers(&|s| s.mean),
+        numbers(&|s| s.std),
+        numbers(&|s| s.min),
+        numbers(&|s| s.median),
+        numbers(&|s| s.max),
+        Float8Array(ends.to_vec()),
+    ];
+    let mut params: Vec<Param> = vec![version.into(), (first as i64).into(), sketches.into()];
+    params.extend(texts.iter().map(Param::from));
+    params.extend(numbers.iter().map(Param::from));
+    write_kept(sql, &params)?;
     Ok(())
 }
 
