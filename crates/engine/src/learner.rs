@@ -223,6 +223,16 @@ pub trait Learner: Send + Sync + 'static {
     ) -> Result<()> {
         Ok(())
     }
+    /// Takes rounds by itself where all shards are in one process and none needs its rows: what it comes to is what the
+    /// rounds would. Called before each such round.
+    fn advance(
+        _params: &Self::Params,
+        state: Self::State,
+        _locals: &mut [Self::Local],
+        _cx: &Cx,
+    ) -> Result<Step<Self::State, Self::Model>> {
+        Ok(Step::Again(state))
+    }
     /// Appends what the model answers for the rows that a shard holds, in their order, where the shard knows it
     /// already: exactly what `Model::score` gives. False where it does not.
     fn outputs(_model: &Self::Model, _local: Self::Local, _out: &mut Vec<f64>) -> bool {

@@ -252,7 +252,13 @@ pub fn fit_from<L: Learner>(
                 return Err(e);
             }
         };
-        match L::update(params, state, total, cx)? {
+        let step = match L::update(params, state, total, cx)? {
+            Step::Again(next) if !locals.iter().any(|local| L::needs_rows(&next, local)) => {
+                L::advance(params, next, &mut locals, cx)?
+            }
+            step => step,
+        };
+        match step {
             Step::Again(next) => {
                 (round, state) = (round + 1, next);
                 if L::ADJUSTABLE.is_some() {

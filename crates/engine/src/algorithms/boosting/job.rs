@@ -4,15 +4,18 @@ use super::super::trees::bins::Bins;
 use super::super::trees::nodes::Trees;
 use super::super::trees::sketch::{self, Cell, Counts};
 use super::grow::{self, Growth, Nodes};
-use super::histogram::Units;
+use super::histogram::{Layout, Panels, Units};
 use super::loss;
 use super::model::Boosted;
 use super::objective::Objective;
 use super::params::Params;
 use super::select::{self, Search, Sought};
+use super::shard::Local;
+use super::tree::{Desk, Found, Tree};
 use super::{Partial, Phase, Sample, State};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Step};
+use crate::run::Buffers;
 use rayon::prelude::*;
 
 /// Up to so many rows, gradients have 31 bits instead of 19, for 19 leave a trace in leaf values. On more rows the
@@ -30,6 +33,13 @@ const CLASSES: usize = 8;
 /// Whether a tree is of one of so few classes.
 pub(super) fn few_classes(objective: Objective) -> bool {
     (2..=CLASSES).contains(&objective.scores())
+}
+
+/// A tree in growth in one of the shards.
+struct Shard<'a> {
+    tree: &'a mut Tree,
+    panels: &'a Panels,
+    desks: &'a Buffers<Desk>,
 }
 
 impl State {
@@ -285,10 +295,11 @@ impl State {
 
     /// The roots' sums are in: plans their splits. Whether there are any.
     pub(super) fn rooted(&mut self, params: &Params, total: Partial, cx: &Cx) -> Result<bool> {
-        if total.histograms.len() != self.growth.len() || total.rows.len() != self.growth.len() {
+        if total.grown.histograms.len() != self.growth.len() || total.grown.rows.len() != self.growth.len() {
             return Err(Error::internal("the shards did not sum the roots"));
         }
-        let roots = total.histograms.into_par_iter().zip(total.rows).zip(&self.growth).enumerate();
+        let roots =
+            total.grown.histograms.into_par_iter().zip(total.grown.rows).zip(&self.growth).enumerate();
         let nodes = roots.map(|(i, ((histogram, rows), growth))| {
             let tree = self.model.trees.len() + i;
             let salt = loss::mix(loss::mix(cx.seed, 1 << 40), tree as u64);
@@ -308,7 +319,7 @@ impl State {
     pub(super) fn split(&mut self, params: &Params, total: Partial) -> Result<bool> {
         let State { growth, job, bins, .. } = self;
         let count = growth.len();
-        let (mut histograms, mut rows) = (total.histograms.into_iter(), total.rows.into_iter());
+        let (mut histograms, mut rows) = (total.grown.histograms.into_iter(), total.grown.rows.into_iter());
         let found: Vec<(Vec<Vec<i64>>, Vec<u64>)> = growth
             .iter()
             .map(|growth| growth.splits.len() - growth.wanted)
@@ -321,6 +332,40 @@ impl State {
                 Ok(nodes.plan(growth, count, params))
             })
             .try_reduce(|| false, |one, other| Ok(one | other))
+    }
+
+    /// Grows the trees whose next splits are planned to their ends. No tree waits for another one: rounds would cost a
+    /// fifth of the time where several trees of some ten thousand rows grow at once.
+    pub(super) fn grow_out(
+        mut self,
+        params: &Params,
+        locals: &mut [Local],
+        cx: &Cx,
+    ) -> Result<Step<State, Boosted>> {
+        let State { growth, job, bins, .. } = &mut self;
+        let (count, layout) = (growth.len(), Layout::new(bins));
+        let mut shards: Vec<Vec<Shard>> = growth.iter().map(|_| vec![]).collect();
+        for Local { growing, panels, desks, .. } in locals {
+            let (panels, desks) = (&*panels, &*desks);
+            shards.iter_mut().zip(growing).for_each(|(of, tree)| of.push(Shard { tree, panels, desks }));
+        }
+        let trees = job.nodes.par_iter_mut().zip(growth).zip(&mut shards).with_max_len(1);
+        trees.try_for_each(|((nodes, growth), shards)| {
+            while growth.splits.len() > growth.wanted {
+                cx.check()?;
+                let parts = shards.par_iter_mut().with_max_len(1).map(|Shard { tree, panels, desks }| {
+                    let mut found = Found::default();
+                    desks.lend(|desk| tree.split(growth, panels, &layout, desk, &mut found, cx))?;
+                    Ok(found)
+                });
+                let mut total = Found::default();
+                parts.collect::<Result<Vec<Found>>>()?.into_iter().for_each(|found| total.merge(found));
+                nodes.take(total.histograms, &total.rows, growth, params, bins)?;
+                nodes.plan(growth, count, params);
+            }
+            Ok::<(), Error>(())
+        })?;
+        self.grown(false, params, cx)
     }
 
     /// The features that a tree may use; empty for all.

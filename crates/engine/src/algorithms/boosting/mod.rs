@@ -36,7 +36,7 @@ mod split;
 mod tree;
 
 use super::trees::bins::Bins;
-use super::trees::sketch::{Counts, Refine, add_all};
+use super::trees::sketch::{Counts, Refine};
 use crate::error::Result;
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
@@ -45,10 +45,10 @@ use grow::{Growth, Nodes};
 use loss::{Facts, Losses, Targets};
 pub use model::Boosted;
 use params::Params;
-use rayon::prelude::*;
 use select::{Cells, Range, Search};
 use serde::{Deserialize, Serialize};
 use shard::Local;
+use tree::Found;
 
 /// The learner.
 pub struct Boosting;
@@ -146,10 +146,8 @@ pub struct Partial {
     max_importance: f64,
     residuals: [f64; 2],
     cells: Cells,
-    /// One a wanted node, tree by tree: pairs, or packed where the split says so.
-    histograms: Vec<Vec<i64>>,
-    /// Rows of wanted nodes, or of the left children of wanted splits.
-    rows: Vec<u64>,
+    /// Of all trees in growth.
+    grown: Found,
 }
 
 impl Merge for Partial {
@@ -169,13 +167,7 @@ impl Merge for Partial {
         let ([low, high], [other_low, other_high]) = (self.residuals, other.residuals);
         self.residuals = [low.min(other_low), high.max(other_high)];
         self.cells.merge(other.cells);
-        add_all(&mut self.rows, &other.rows);
-        if self.histograms.is_empty() {
-            self.histograms = other.histograms;
-        } else {
-            let pairs = self.histograms.par_iter_mut().zip(&other.histograms);
-            pairs.for_each(|(a, b)| add_all(a, b));
-        }
+        self.grown.merge(other.grown);
         Ok(())
     }
 }
@@ -257,6 +249,13 @@ impl Learner for Boosting {
         cx: &Cx,
     ) -> Result<()> {
         local.finish(params, state, partial, cx)
+    }
+
+    fn advance(params: &Params, state: State, locals: &mut [Local], cx: &Cx) -> Result<Step<State, Boosted>> {
+        match state.phase {
+            Phase::Grow => state.grow_out(params, locals, cx),
+            _ => Ok(Step::Again(state)),
+        }
     }
 
     fn outputs(model: &Boosted, local: Local, out: &mut Vec<f64>) -> bool {

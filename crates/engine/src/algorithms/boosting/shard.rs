@@ -251,8 +251,8 @@ impl Local {
             })
         });
         for found in trees.collect::<Result<Vec<Found>>>()? {
-            partial.histograms.extend(found.histograms);
-            partial.rows.extend(found.rows);
+            partial.grown.histograms.extend(found.histograms);
+            partial.grown.rows.extend(found.rows);
         }
         match state.phase {
             Phase::Quantiles => self.search_residuals(state, partial, cx),

@@ -1,10 +1,13 @@
 //! A tree in growth as a shard sees it: the gradients it learns from, and its rows by node.
 
+use super::super::trees::sketch::add_all;
 use super::grow::{Growth, Side, Split};
 use super::histogram::{Derivatives, Layout, Panels, Question, Sums, Units};
 use super::loss::{BLOCK, Block};
 use crate::error::{Error, Result};
 use crate::learner::Cx;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// A tree in growth.
@@ -27,13 +30,26 @@ pub struct Desk {
     rows: Vec<u32>,
 }
 
-/// What was found of a tree in a round.
-#[derive(Default)]
+/// What was found of trees in a round.
+#[derive(Default, Serialize, Deserialize)]
 pub struct Found {
-    /// Sums by bin, one a wanted node.
+    /// Sums by bin, one a wanted node, tree by tree: pairs, or packed where the split says so.
     pub histograms: Vec<Vec<i64>>,
-    /// Rows of the root, or of the left children.
+    /// Rows of the roots, or of the left children of wanted splits.
     pub rows: Vec<u64>,
+}
+
+impl Found {
+    /// Adds what another shard found.
+    pub fn merge(&mut self, other: Found) {
+        add_all(&mut self.rows, &other.rows);
+        if self.histograms.is_empty() {
+            self.histograms = other.histograms;
+        } else {
+            let pairs = self.histograms.par_iter_mut().zip(&other.histograms);
+            pairs.for_each(|(a, b)| add_all(a, b));
+        }
+    }
 }
 
 impl Tree {
