@@ -1,4 +1,5 @@
-//! Centers laid out for the processor, and the nearest of them to each row: where k-means spends its time.
+//! Centers laid out for the processor, their distances to rows, and the nearest of them to each: where k-means spends
+//! its time.
 //!
 //! Distances are sums of squared differences in the order of the features, one center a lane. That is exact for a
 //! row that equals a center (0), needs no shifted data to stay exact far from the origin as ‖x‖² - 2xc + ‖c‖² does,
@@ -110,6 +111,21 @@ impl Centers {
                 }
             },
         );
+    }
+
+    /// Squared distances of a row to all centers, in place of what `out` has.
+    pub fn squares(&self, row: &[f64], out: &mut Vec<f64>) {
+        out.clear();
+        vectorized(
+            #[inline(always)]
+            || {
+                for group in self.lanes.chunks_exact(self.width * LANES) {
+                    let [squares] = squares([row], group);
+                    out.extend_from_slice(&squares);
+                }
+            },
+        );
+        out.truncate(self.count);
     }
 
     /// For each row: its nearest center, the first of equally near ones; the squared distance to it, and that to the

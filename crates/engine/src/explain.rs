@@ -12,7 +12,7 @@ use crate::prepare::options::civil;
 use crate::prepare::{FrameRows, Roles};
 use crate::schema::{Chunk, Task};
 use crate::scorer::{Row, Scorer, measure, score_all};
-use crate::split::shuffled;
+use crate::split::{first_shuffled, shuffled};
 use crate::target;
 use std::collections::BTreeMap;
 
@@ -282,8 +282,7 @@ impl Draw {
         if frame.rows <= self.most {
             return Ok((0..frame.rows as u32).collect());
         }
-        let mut rows = shuffled(0..frame.rows as u32, self.seed);
-        rows.truncate(self.most);
+        let mut rows = first_shuffled(0..frame.rows as u32, self.seed, self.most);
         rows.sort_unstable();
         Ok(rows)
     }

@@ -28,6 +28,7 @@ pub mod algorithms;
 pub mod artifact;
 pub mod batch;
 pub mod canary;
+mod centers;
 pub mod checkpoint;
 pub mod collect;
 pub mod cron;

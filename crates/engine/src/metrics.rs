@@ -10,9 +10,10 @@ mod multilabel;
 
 pub use multilabel::multilabel;
 
+use crate::centers::Centers;
 use crate::error::Result;
 use crate::schema::Task;
-use crate::split::shuffled;
+use crate::split::first_shuffled;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -150,8 +151,9 @@ pub fn decisions(
             ("precision_macro", table.macro_mean(Confusion::precision)),
             ("recall_macro", table.macro_mean(Confusion::recall)),
         ]);
-        if let Some(areas) = (0..classes).map(|c| Some(against_rest(c)?.0)).collect::<Option<Vec<f64>>>() {
-            metrics.push(("auc_ovr", mean(areas.into_iter())));
+        let areas: Vec<Option<(f64, f64)>> = (0..classes).into_par_iter().map(against_rest).collect();
+        if let Some(areas) = areas.into_iter().collect::<Option<Vec<_>>>() {
+            metrics.push(("auc_ovr", mean(areas.into_iter().map(|(area, _)| area))));
         }
     }
     defined(metrics)
@@ -296,9 +298,8 @@ pub(crate) fn clustering_by(
     let mut metrics = vec![("calinski_harabasz", calinski_harabasz), ("davies_bouldin", mean(worst))];
     let mut sample: Vec<usize> = (0..rows).collect();
     if rows > SILHOUETTE_ROWS {
-        let mut shuffled = shuffled(0..u32::try_from(rows).unwrap_or(u32::MAX), 0);
-        shuffled.truncate(SILHOUETTE_ROWS);
-        sample = shuffled.into_iter().map(|i| i as usize).collect();
+        let drawn = first_shuffled(0..u32::try_from(rows).unwrap_or(u32::MAX), 0, SILHOUETTE_ROWS);
+        sample = drawn.into_iter().map(|i| i as usize).collect();
     }
     let (mut x, mut row) = (vec![], vec![]);
     for i in &sample {
@@ -306,7 +307,7 @@ pub(crate) fn clustering_by(
         x.extend_from_slice(&row);
     }
     let sampled: Vec<f64> = sample.iter().map(|i| cluster[*i]).collect();
-    metrics.extend(silhouette(&sampled, |i| &x[i * width..(i + 1) * width]));
+    metrics.extend(silhouette(&x, width, &sampled));
     Ok(defined(metrics))
 }
 
@@ -335,17 +336,18 @@ fn in_order<T: Send>(
 
 /// The mean over rows of (b - a) / max(a, b): a the mean distance to the row's own cluster, b to the nearest other.
 /// A row alone in its cluster counts 0.
-fn silhouette<'a>(cluster: &[f64], row: impl Fn(usize) -> &'a [f64] + Sync) -> Option<Metric> {
+fn silhouette(x: &[f64], width: usize, cluster: &[f64]) -> Option<Metric> {
     let members = Members::new(cluster);
     let (rows, k) = (cluster.len(), members.sizes.len());
     if k < 2 || k >= rows {
         return None;
     }
     let mut sums = vec![0.0; rows * k];
-    sums.par_chunks_mut(k).enumerate().for_each(|(i, sums)| {
-        for (j, c) in members.of.iter().enumerate().filter(|(j, _)| *j != i) {
-            sums[*c] += square_distance(row(i), row(j)).sqrt();
-        }
+    let points = Centers::new(x, width);
+    sums.par_chunks_mut(k).zip(x.par_chunks_exact(width)).for_each_init(Vec::new, |squares, (sums, row)| {
+        points.squares(row, squares);
+        // The row itself adds nothing: it is 0 away.
+        members.of.iter().zip(&*squares).for_each(|(c, square)| sums[*c] += square.sqrt());
     });
     let score = |(sums, own): (&[f64], &usize)| {
         if members.sizes[*own] == 1 {
@@ -368,12 +370,27 @@ struct Members {
 
 impl Members {
     fn new(cluster: &[f64]) -> Members {
-        let found: HashSet<u64> = cluster.iter().map(|c| c.to_bits()).collect();
-        let mut numbers: Vec<f64> = found.into_iter().map(f64::from_bits).collect();
-        numbers.sort_by(f64::total_cmp);
-        let place = |c: &f64| numbers.partition_point(|n| n.total_cmp(c).is_lt());
-        let of: Vec<usize> = cluster.iter().map(place).collect();
-        let mut sizes = vec![0; numbers.len()];
+        // What clusterings give: small whole numbers, -1 for noise.
+        const KNOWN: usize = 1 << 16;
+        let small = |c: f64| {
+            (c + 1.0 >= 0.0 && c < (KNOWN - 1) as f64 && c.fract() == 0.0).then_some((c + 1.0) as usize)
+        };
+        let mut place_of = vec![0; KNOWN];
+        let numbered =
+            cluster.iter().map(|c| small(*c).inspect(|n| place_of[*n] = 1)).collect::<Option<Vec<_>>>();
+        let of: Vec<usize> = if let Some(numbered) = numbered {
+            let mut clusters = 0;
+            for place in &mut place_of {
+                (*place, clusters) = (clusters, clusters + *place);
+            }
+            numbered.into_iter().map(|n| place_of[n]).collect()
+        } else {
+            let found: HashSet<u64> = cluster.iter().map(|c| c.to_bits()).collect();
+            let mut numbers: Vec<f64> = found.into_iter().map(f64::from_bits).collect();
+            numbers.sort_by(f64::total_cmp);
+            cluster.iter().map(|c| numbers.partition_point(|n| n.total_cmp(c).is_lt())).collect()
+        };
+        let mut sizes = vec![0; of.iter().max().map_or(0, |most| most + 1)];
         of.iter().for_each(|c| sizes[*c] += 1);
         Members { of, sizes }
     }

@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BinaryHeap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How rows are held out for testing. `test_size` is a share of the rows, above 0 and below 1.
@@ -97,7 +98,7 @@ impl Split {
                 in_time(times, n)?.split_off(rows - count)
             }
             _ => {
-                let mut keyed = hashed(0..n, seed);
+                let mut keyed: Vec<(u64, u32)> = hashed(0..n, seed).collect();
                 if count < keyed.len() {
                     keyed.select_nth_unstable(count);
                 }
@@ -166,14 +167,29 @@ fn sorted(mut rows: Vec<u32>) -> Vec<u32> {
 
 /// Rows by their hashes with the seed.
 pub(crate) fn shuffled(rows: impl IntoIterator<Item = u32>, seed: u64) -> Vec<u32> {
-    let mut keyed = hashed(rows, seed);
+    let mut keyed: Vec<(u64, u32)> = hashed(rows, seed).collect();
     keyed.sort_unstable();
     keyed.into_iter().map(|(_, row)| row).collect()
 }
 
+/// The first of [`shuffled`] rows, as many as are wanted.
+pub(crate) fn first_shuffled(rows: impl IntoIterator<Item = u32>, seed: u64, wanted: usize) -> Vec<u32> {
+    let mut first = BinaryHeap::new();
+    for keyed in hashed(rows, seed) {
+        if first.len() < wanted {
+            first.push(keyed);
+        } else if let Some(mut last) = first.peek_mut()
+            && keyed < *last
+        {
+            *last = keyed;
+        }
+    }
+    first.into_sorted_vec().into_iter().map(|(_, row)| row).collect()
+}
+
 /// Rows with their hashes.
-fn hashed(rows: impl IntoIterator<Item = u32>, seed: u64) -> Vec<(u64, u32)> {
-    rows.into_iter().map(|row| (xxh3_64_with_seed(&row.to_le_bytes(), seed), row)).collect()
+fn hashed(rows: impl IntoIterator<Item = u32>, seed: u64) -> impl Iterator<Item = (u64, u32)> {
+    rows.into_iter().map(move |row| (xxh3_64_with_seed(&row.to_le_bytes(), seed), row))
 }
 
 /// Rows from the earliest to the latest.
@@ -253,6 +269,14 @@ mod tests {
         let all = sorted([&parts.train[..], &parts.test[..]].concat());
         assert_eq!(all, (0..rows as u32).collect::<Vec<_>>());
         assert!(parts.train.is_sorted() && parts.test.is_sorted());
+    }
+
+    #[test]
+    fn the_first_of_shuffled_rows_are_those() {
+        let all = shuffled(0..1000, 7);
+        for wanted in [0, 1, 30, 999, 1000, 2000] {
+            assert_eq!(first_shuffled(0..1000, 7, wanted), all[..wanted.min(1000)]);
+        }
     }
 
     #[test]

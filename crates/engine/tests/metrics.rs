@@ -129,6 +129,21 @@ fn silhouette_of_many_rows_is_near_that_of_all() {
 }
 
 #[test]
+fn clusters_are_numbered_at_will() {
+    let x: Vec<f64> = (0..300).map(|i| f64::from(i * 37 % 101)).collect();
+    let cluster: Vec<f64> = x.iter().map(|x| (x / 30.0).floor()).collect();
+    let renumbered =
+        |to: fn(f64) -> f64| clustering(&x, 1, &cluster.iter().map(|c| to(*c)).collect::<Vec<_>>());
+    let expected = clustering(&x, 1, &cluster);
+    assert_eq!(expected.len(), 3);
+    // Noise is -1; then gaps, fractions, and numbers that are no places of a table.
+    assert_eq!(renumbered(|c| c - 1.0), expected);
+    assert_eq!(renumbered(|c| c * 7.0), expected);
+    assert_eq!(renumbered(|c| c + 0.5), expected);
+    assert_eq!(renumbered(|c| c * 1e9 - 5e8), expected);
+}
+
+#[test]
 fn headline_is_among_the_metrics_of_its_task() {
     let two = classification(&[0.0, 1.0], &[0.6, 0.4, 0.2, 0.8], 2, &[]);
     let three = classification(&[0.0, 1.0], &[0.6, 0.2, 0.2, 0.1, 0.8, 0.1], 3, &[]);

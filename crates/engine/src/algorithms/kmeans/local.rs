@@ -9,9 +9,9 @@
 //! that kept nothing.
 
 use super::PIECE;
-use super::centers::{Centers, TILE};
 use super::screen::{Found, Screen, Shadow};
 use super::tally::{Span, Tally};
+use crate::centers::{Centers, TILE};
 use crate::dense::vectorized;
 use crate::error::Result;
 use crate::learner::Cx;

@@ -5,10 +5,10 @@
 //! then need the sample alone, which lies in one place, and a last pass measures inertia and sizes on all rows. The
 //! sample is ordered by the hash, so the result does not depend on how rows are dealt to shards.
 
-use super::centers::{Centers, add};
 use super::params::{Init, Params};
 use super::seeding::{Lots, identity, plus_plus};
 use super::{PIECE, finite};
+use crate::centers::{Centers, add};
 use crate::error::{Error, Kind, Result};
 use crate::learner::Cx;
 use crate::schema::Chunk;

@@ -16,7 +16,6 @@
 //! A row's part in a draw hangs on the seed and its number. Sums are integers within blocks of rows, merged in order, so the result is the
 //! same bits on any number of threads.
 
-mod centers;
 mod local;
 mod minibatch;
 mod model;
@@ -28,11 +27,11 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use crate::centers::{Centers, add};
 use crate::error::{Error, Kind, Result};
 use crate::learner::{Cx, Info, Input, Learner, Merge, Sharding, Step};
 use crate::params::Values;
 use crate::schema::{Chunk, Schema, Task};
-use centers::{Centers, add};
 pub use local::Local;
 use local::{Cells, Drift, Seeds};
 use minibatch::Sample;

@@ -1,7 +1,7 @@
 //! What k-means leaves behind: centers, and how it went.
 
-use super::centers::Centers;
 use super::{MAX_CLUSTERS, PIECE};
+use crate::centers::Centers;
 use crate::error::{Error, Result};
 use crate::learner;
 use crate::schema::{Chunk, Schema};

@@ -1,7 +1,7 @@
 //! Weight, means and variances of the features, of which the scale of `tol` is made.
 
-use super::centers::add;
 use super::same_length;
+use crate::centers::add;
 use crate::error::Result;
 use crate::learner::Merge;
 use crate::schema::Chunk;

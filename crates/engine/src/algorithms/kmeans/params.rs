@@ -1,8 +1,8 @@
 //! The parameters of k-means: declared, and checked.
 
 use super::MAX_CLUSTERS;
-use super::centers::Centers;
 use super::minibatch;
+use crate::centers::Centers;
 use crate::error::{Error, Kind, Result};
 use crate::params::{Param, Values};
 use crate::schema::Schema;

@@ -5,8 +5,8 @@
 //! centers to choose from, the caller compares them exactly, so that a row's center never hangs on the copy. Rows and
 //! centers are taken about the middle of their block: single precision could tell nothing apart far from the origin.
 
-use super::centers::{Centers, LANES};
 use super::tally::Span;
+use crate::centers::{Centers, LANES};
 use crate::dense::{fused, vectorized};
 use crate::schema::Chunk;
 use std::ops::Range;

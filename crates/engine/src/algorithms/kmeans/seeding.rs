@@ -5,7 +5,7 @@
 //! total beforehand, and has exactly the wanted size; it does not depend on how rows are dealt to shards. Equal
 //! rows count as one whose weight is the sum of theirs, so that the drawn are distinct.
 
-use super::centers::{Centers, LANES};
+use crate::centers::{Centers, LANES};
 use crate::error::{Error, Result};
 use crate::learner::{Cx, Merge};
 use rand::{Rng, SeedableRng};
