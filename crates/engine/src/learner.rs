@@ -233,9 +233,9 @@ pub trait Learner: Send + Sync + 'static {
     ) -> Result<Step<Self::State, Self::Model>> {
         Ok(Step::Again(state))
     }
-    /// Appends what the model answers for the rows that a shard holds, in their order, where the shard knows it
-    /// already: exactly what `Model::score` gives. False where it does not.
-    fn outputs(_model: &Self::Model, _local: Self::Local, _out: &mut Vec<f64>) -> bool {
+    /// Writes what the model answers for the rows that a shard holds, in their order, where the shard knows it already:
+    /// exactly what `Model::score` gives. `out` is as long as that, in parts. False where it does not know.
+    fn outputs(_model: &Self::Model, _local: Self::Local, _out: Vec<&mut [f64]>) -> bool {
         false
     }
     /// Decides on the next round from the sum of all shards.

@@ -125,17 +125,23 @@ pub fn decisions(
         ("balanced_accuracy", table.balanced_accuracy()),
         ("log_loss", weights.mean(|i| -clipped(i).ln())),
     ];
-    // How class c stands against the rest: area under ROC and average precision.
-    let against_rest = |c: usize| {
-        if weight.is_empty()
-            && let Some(found) = ranking_of_probabilities((0..y.len()).map(|i| (row(i)[c], class(i) == c)))
-        {
-            return found;
+    // How classes stand against the rest: area under ROC and average precision.
+    let against_rest = |some: Range<usize>| -> Vec<Option<(f64, f64)>> {
+        let mut keys: Vec<Vec<u64>> = some.clone().map(|_| Vec::with_capacity(y.len())).collect();
+        let keyed = weight.is_empty()
+            && (0..y.len()).all(|i| {
+                let (scores, of) = (&row(i)[some.clone()], class(i));
+                let mut each = keys.iter_mut().zip(some.clone()).zip(scores);
+                each.all(|((keys, c), p)| rank_key(*p, of == c).map(|key| keys.push(key)).is_some())
+            });
+        if keyed {
+            return keys.into_par_iter().map(areas_of_keys).collect();
         }
-        areas((0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect())
+        let rows = |c| (0..y.len()).map(|i| (row(i)[c], class(i) == c, weights.of(i))).collect();
+        some.into_par_iter().map(|c| areas(rows(c))).collect()
     };
     if classes == 2 {
-        if let Some((auc, average_precision)) = against_rest(1) {
+        if let [Some((auc, average_precision))] = against_rest(1..2)[..] {
             metrics.extend([("auc", auc), ("average_precision", average_precision)]);
         }
         metrics.extend([
@@ -151,8 +157,10 @@ pub fn decisions(
             ("precision_macro", table.macro_mean(Confusion::precision)),
             ("recall_macro", table.macro_mean(Confusion::recall)),
         ]);
-        let areas: Vec<Option<(f64, f64)>> = (0..classes).into_par_iter().map(against_rest).collect();
-        if let Some(areas) = areas.into_iter().collect::<Option<Vec<_>>>() {
+        let groups = (0..classes.div_ceil(TOGETHER)).into_par_iter();
+        let areas = groups.map(|g| against_rest(g * TOGETHER..((g + 1) * TOGETHER).min(classes)));
+        let areas: Vec<Vec<Option<(f64, f64)>>> = areas.collect();
+        if let Some(areas) = areas.into_iter().flatten().collect::<Option<Vec<_>>>() {
             metrics.push(("auc_ovr", mean(areas.into_iter().map(|(area, _)| area))));
         }
     }
@@ -205,6 +213,8 @@ pub fn ranking(y: &[f64], score: &[f64], group: &[u64]) -> Vec<Metric> {
     ])
 }
 
+/// Classes ranked at once: their probabilities of a row share a line of the caches.
+const TOGETHER: usize = 8;
 /// Rows that the silhouette compares with each other: its cost is the square of them.
 const SILHOUETTE_ROWS: usize = 2000;
 /// Rows of a block of those that are in memory.
@@ -546,17 +556,19 @@ pub(crate) fn areas(mut rows: Vec<(f64, bool, f64)>) -> Option<(f64, f64)> {
     Some((area / (positives * negatives), average / positives))
 }
 
-/// As [`ranking`] for rows that weigh the same and scores of 0 to 1; none where a score is not. The bits of such a
-/// number sort as the number does and leave two bits free, so that a score and its kind are one integer to sort.
-fn ranking_of_probabilities(rows: impl Iterator<Item = (f64, bool)>) -> Option<Option<(f64, f64)>> {
-    let key = |(score, positive): (f64, bool)| {
-        (0.0..=1.0).contains(&score).then(|| (score + 0.0).to_bits() << 1 | u64::from(positive))
-    };
-    let mut keys: Vec<u64> = rows.map(key).collect::<Option<_>>()?;
+/// A score of 0 to 1 and its kind as one integer to sort: the bits of such a number sort as the number does and leave
+/// two bits free. None for other scores.
+#[inline]
+fn rank_key(score: f64, positive: bool) -> Option<u64> {
+    (0.0..=1.0).contains(&score).then(|| (score + 0.0).to_bits() << 1 | u64::from(positive))
+}
+
+/// As [`areas`], of rows that weigh the same, by their keys.
+fn areas_of_keys(mut keys: Vec<u64>) -> Option<(f64, f64)> {
     let positives = keys.iter().filter(|k| **k & 1 == 1).count();
     let negatives = keys.len() - positives;
     if positives == 0 || negatives == 0 {
-        return Some(None);
+        return None;
     }
     keys.par_sort_unstable();
     let (mut hits, mut misses, mut area, mut average) = (0usize, 0usize, 0.0, 0.0);
@@ -572,7 +584,7 @@ fn ranking_of_probabilities(rows: impl Iterator<Item = (f64, bool)>) -> Option<O
         average += (hits - before) as f64 * or_zero(hits as f64, (hits + misses) as f64);
     }
     let (positives, negatives) = (positives as f64, negatives as f64);
-    Some(Some((area / (positives * negatives), average / positives)))
+    Some((area / (positives * negatives), average / positives))
 }
 
 fn most_probable(row: &[f64]) -> usize {

@@ -266,13 +266,11 @@ pub fn fit_from<L: Learner>(
                 }
             }
             Step::Done(model) => {
-                if rows.streamed() {
-                    let outputs = put_together::<L>(&model, locals, &dealt, rows.len());
-                    return Ok((model, outputs));
+                if !rows.streamed() {
+                    dealt = shards.into_iter().map(|rows| vec![rows]).collect();
                 }
-                let mut outputs = vec![];
-                let known = locals.into_iter().all(|local| L::outputs(&model, local, &mut outputs));
-                return Ok((model, known.then_some(outputs)));
+                let outputs = put_together::<L>(&model, locals, &dealt, rows.len());
+                return Ok((model, outputs));
             }
         }
     }
@@ -328,19 +326,23 @@ fn put_together<L: Learner>(
 ) -> Option<Vec<f64>> {
     let width = model.outputs();
     let mut all = vec![0.0; rows * width];
-    for (local, dealt) in locals.into_iter().zip(dealt) {
-        let mut own = vec![];
-        if !L::outputs(model, local, &mut own) {
-            return None;
-        }
-        let mut own = &own[..];
-        for rows in dealt {
-            let (these, rest) = own.split_at_checked(rows.len() * width)?;
-            all.get_mut(rows.start * width..rows.end * width)?.copy_from_slice(these);
-            own = rest;
-        }
+    // Each shard writes where its rows stand.
+    let mut order: Vec<(usize, usize)> =
+        dealt.iter().enumerate().flat_map(|(shard, rows)| (0..rows.len()).map(move |i| (shard, i))).collect();
+    order.sort_unstable_by_key(|(shard, i)| dealt[*shard][*i].start);
+    let mut parts: Vec<Vec<&mut [f64]>> =
+        dealt.iter().map(|rows| rows.iter().map(|_| Default::default()).collect()).collect();
+    let (mut rest, mut begin) = (&mut all[..], 0);
+    for (shard, i) in order {
+        let Range { start, end } = dealt[shard][i].clone();
+        let (_, from) = std::mem::take(&mut rest).split_at_mut_checked(start.checked_sub(begin)? * width)?;
+        let (part, after) = from.split_at_mut_checked(end.checked_sub(start)? * width)?;
+        (parts[shard][i], rest, begin) = (part, after, end);
     }
-    Some(all)
+    let known = locals.into_par_iter().zip(parts).with_max_len(1);
+    let known =
+        known.map(|(local, parts)| L::outputs(model, local, parts)).reduce(|| true, |one, other| one & other);
+    known.then_some(all)
 }
 
 /// What [`fit_from`] goes on from after so many rounds.

@@ -258,7 +258,7 @@ impl Learner for Boosting {
         }
     }
 
-    fn outputs(model: &Boosted, local: Local, out: &mut Vec<f64>) -> bool {
+    fn outputs(model: &Boosted, local: Local, out: Vec<&mut [f64]>) -> bool {
         local.outputs(model, out)
     }
 

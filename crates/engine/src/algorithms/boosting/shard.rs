@@ -260,23 +260,27 @@ impl Local {
         }
     }
 
-    /// Appends what a finished model answers for the rows, unless it is not the one that the scores are of.
-    pub fn outputs(mut self, model: &Boosted, out: &mut Vec<f64>) -> bool {
+    /// Writes what a finished model answers for the rows, unless it is not the one that the scores are of.
+    pub fn outputs(mut self, model: &Boosted, out: Vec<&mut [f64]>) -> bool {
         let (rows, scores) = (self.rows, std::mem::take(&mut self.scores));
+        let width = model.outputs();
         let known = self.ready && self.trees == model.trees.len() && scores.len() == model.base.len();
+        if !known || out.iter().map(|part| part.len()).sum::<usize>() != rows * width {
+            return false;
+        }
         // Its memory goes before that of the answers comes.
         drop(self);
-        if known {
-            let width = model.outputs();
-            let begin = out.len();
-            out.resize(begin + rows * width, 0.0);
-            for (class, scores) in scores.into_iter().enumerate() {
-                let places = out[begin + class..].iter_mut().step_by(width);
-                places.zip(scores).for_each(|(out, score)| *out = score);
+        let mut from = 0;
+        for part in out {
+            let rows = from..from + part.len() / width.max(1);
+            for (class, scores) in scores.iter().enumerate() {
+                let places = part.iter_mut().skip(class).step_by(width);
+                places.zip(&scores[rows.clone()]).for_each(|(out, score)| *out = *score);
             }
-            model.answer(&mut out[begin..]);
+            model.answer(part);
+            from = rows.end;
         }
-        known
+        true
     }
 
     fn sum_targets(&mut self, params: &Params, state: &State, partial: &mut Partial, cx: &Cx) -> Result<()> {
