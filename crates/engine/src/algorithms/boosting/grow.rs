@@ -60,6 +60,8 @@ pub struct Growth {
 #[derive(Debug, Default)]
 pub struct Nodes {
     nodes: Vec<Grown>,
+    /// The best-first order up to the first node whose children are not known: it only grows.
+    known: Known,
     allowed: Vec<bool>,
     /// The tree's random numbers begin here.
     salt: u64,
@@ -82,10 +84,17 @@ struct Grown {
     split: Option<usize>,
 }
 
-/// The best-first order of a tree.
-struct Order {
-    /// Nodes that are split and whose children are known.
+/// The known part of the best-first order of a tree.
+#[derive(Debug, Default)]
+struct Known {
+    /// Nodes that are split.
     chosen: Vec<usize>,
+    /// Nodes that wait for their turn after them.
+    waiting: BinaryHeap<Waiting>,
+}
+
+/// The best-first order of a tree from where it is not known.
+struct Order {
     /// Nodes that are split, or would be if the children of those before them gained nothing.
     unknown: Vec<usize>,
     /// Leaves after all these splits.
@@ -95,7 +104,7 @@ struct Order {
 }
 
 /// A leaf in the heap: the shallowest first where trees grow by depth, then the greatest gain, of equals the oldest.
-#[derive(PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Waiting(Reverse<usize>, f64, Reverse<usize>);
 
 impl Eq for Waiting {}
@@ -141,9 +150,10 @@ impl Nodes {
             histogram,
             split: None,
         };
-        let mut nodes = Nodes { nodes: vec![], allowed, salt };
+        let mut nodes = Nodes { nodes: vec![], known: Known::default(), allowed, salt };
         let best = nodes.best_split(&root, 0, &layout, growth, params, bins);
         nodes.nodes.push(Grown { best, ..root });
+        nodes.known.waiting.extend(nodes.waiting(0, params));
         nodes
     }
 
@@ -264,6 +274,7 @@ impl Nodes {
 
     /// The next splits; none when the tree is complete. So many `trees` grow at once.
     pub fn plan(&mut self, growth: &mut Growth, trees: usize, params: &Params) -> bool {
+        self.follow(params);
         let first = growth.splits.len();
         growth.wanted = first;
         // By depth, all nodes of a level that may be split will be.
@@ -312,19 +323,36 @@ impl Nodes {
         }
     }
 
-    /// Repeats the best-first order as far as it is known, with at most `limit` nodes whose children are not.
+    /// A node that may be split, as it waits.
+    fn waiting(&self, node: usize, params: &Params) -> Option<Waiting> {
+        let grown = self.nodes.get(node)?;
+        let depth = if params.depthwise { grown.depth } else { 0 };
+        Some(Waiting(Reverse(depth), grown.best.as_ref()?.gain, Reverse(node)))
+    }
+
+    /// The children of a node, where they are known.
+    fn children(&self, node: usize) -> Option<[usize; 2]> {
+        let split = self.nodes[node].split?;
+        (2 + 2 * split < self.nodes.len()).then_some([1 + 2 * split, 2 + 2 * split])
+    }
+
+    /// Follows the best-first order as far as it is known by now.
+    fn follow(&mut self, params: &Params) {
+        while self.known.chosen.len() + 1 < params.num_leaves
+            && let Some(Waiting(.., Reverse(node))) = self.known.waiting.peek()
+            && let Some(children) = self.children(*node)
+        {
+            self.known.chosen.push(*node);
+            self.known.waiting.pop();
+            let children = children.map(|node| self.waiting(node, params));
+            self.known.waiting.extend(children.into_iter().flatten());
+        }
+    }
+
+    /// The best-first order from there on, with at most `limit` nodes whose children are not known.
     fn best_first(&self, params: &Params, limit: usize) -> Order {
-        let mut heap = BinaryHeap::new();
-        let push = |heap: &mut BinaryHeap<Waiting>, node: usize| {
-            if let Some(grown) = self.nodes.get(node)
-                && let Some(best) = &grown.best
-            {
-                let depth = if params.depthwise { grown.depth } else { 0 };
-                heap.push(Waiting(Reverse(depth), best.gain, Reverse(node)));
-            }
-        };
-        push(&mut heap, 0);
-        let mut order = Order { chosen: vec![], unknown: vec![], leaves: 1, last: None };
+        let mut heap = self.known.waiting.clone();
+        let mut order = Order { unknown: vec![], leaves: self.known.chosen.len() + 1, last: None };
         while order.leaves < params.num_leaves
             && order.unknown.len() < limit
             && let Some(Waiting(.., Reverse(node))) = heap.pop()
@@ -332,10 +360,9 @@ impl Nodes {
             order.leaves += 1;
             order.last = Some(node);
             match self.nodes[node].split {
-                Some(split) => {
-                    order.chosen.push(node);
-                    push(&mut heap, 1 + 2 * split);
-                    push(&mut heap, 2 + 2 * split);
+                Some(_) => {
+                    let children = self.children(node).into_iter().flatten();
+                    heap.extend(children.filter_map(|node| self.waiting(node, params)));
                 }
                 None => order.unknown.push(node),
             }
@@ -344,10 +371,10 @@ impl Nodes {
     }
 
     /// The nodes of the finished tree that are its leaves, in the order of the model; none where there is no split.
-    pub fn leaves(&self, params: &Params) -> Vec<u32> {
+    pub fn leaves(&self) -> Vec<u32> {
         let mut split = vec![None; self.nodes.len()];
-        for node in self.best_first(params, 1).chosen {
-            split[node] = self.nodes[node].split;
+        for node in &self.known.chosen {
+            split[*node] = self.nodes[*node].split;
         }
         let mut queue = VecDeque::from([0]);
         let mut leaves = vec![];
@@ -372,9 +399,8 @@ impl Nodes {
     /// Adds the finished tree to the model. Gives the values of its leaves by node, for the shards' scores.
     pub fn harvest(&self, params: &Params, bins: &[Bins], trees: &mut Trees) -> Vec<(u32, f64)> {
         let layout = Layout::new(bins);
-        let Order { chosen, .. } = self.best_first(params, 1);
         let mut split = vec![false; self.nodes.len()];
-        chosen.iter().for_each(|node| split[*node] = true);
+        self.known.chosen.iter().for_each(|node| split[*node] = true);
         let mut leaves = vec![];
         let begin = trees.nodes.len();
         trees.roots.push(begin as u32);

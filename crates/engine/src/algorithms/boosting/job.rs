@@ -388,7 +388,7 @@ impl State {
             return Ok(Step::Again(self));
         }
         // Objectives of several scores search no quantiles.
-        self.leaves = self.job.nodes.first().map_or(vec![], |nodes| nodes.leaves(params));
+        self.leaves = self.job.nodes.first().map_or(vec![], Nodes::leaves);
         match params.objective.leaf_quantile() {
             Some(alpha) if !self.leaves.is_empty() => {
                 let [low, high] = self.job.residuals;
