@@ -329,7 +329,8 @@ fn put_together<L: Learner>(
     // Each shard writes where its rows stand.
     let mut order: Vec<(usize, usize)> =
         dealt.iter().enumerate().flat_map(|(shard, rows)| (0..rows.len()).map(move |i| (shard, i))).collect();
-    order.sort_unstable_by_key(|(shard, i)| dealt[*shard][*i].start);
+    // An empty part stands before the one that begins where it does.
+    order.sort_unstable_by_key(|(shard, i)| (dealt[*shard][*i].start, dealt[*shard][*i].end));
     let mut parts: Vec<Vec<&mut [f64]>> =
         dealt.iter().map(|rows| rows.iter().map(|_| Default::default()).collect()).collect();
     let (mut rest, mut begin) = (&mut all[..], 0);
